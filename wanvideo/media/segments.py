@@ -1,0 +1,128 @@
+"""The windows of a job that are finished, on disk: each a closed piece of video and the state the next one needs.
+
+Stop, crash, resume and the video so far all read the same files.
+"""
+
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+
+from wanvideo.media.ffmpeg import REPRODUCIBLE, disk_error, run_ffmpeg
+from wanvideo.media.probe import probe_video
+
+_PARTIAL = "partial_"
+
+# Visually lossless, since the final file is a stream copy. No B-frames: a segment then starts at time zero without an
+# edit list, and segments join with exact times.
+_H264 = ("-c:v", "libx264", "-preset", "medium", "-crf", "16", "-bf", "0", "-pix_fmt", "yuv420p")
+# ffmpeg would convert by BT.601 and leave the file untagged, which players of HD video take for BT.709.
+_COLOUR = (
+    *("-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int+bitexact"),
+    *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+)
+
+
+class JobFolder:
+    """A folder with `window_0000.mp4` and `window_0000.safetensors` per finished window, at `fps` frames a second."""
+
+    def __init__(self, path: str | Path, *, fps: float) -> None:
+        self.path = Path(path)
+        self.fps = fps
+        self.path.mkdir(parents=True, exist_ok=True)
+        for leftover in self.path.glob(f"{_PARTIAL}*"):  # of a run that was cut off while writing
+            leftover.unlink()
+
+    def append(self, index: int, frames: npt.NDArray[np.uint8], state: Mapping[str, torch.Tensor]) -> None:
+        """Stores window `index`: its new frames (F, H, W, 3) and the named tensors the next window starts from.
+
+        `index` is at most `finished()`; writing an earlier window again drops it and all later ones. The video takes its
+        final name last, so an interruption leaves the window either finished or absent.
+        """
+        if not 0 <= index <= self.finished():
+            raise ValueError(f"window {index} cannot follow {self.finished()} finished windows")
+        self._drop_from(index)
+        segment, tensors = self._segment(index), self._state(index)
+        try:
+            _write_state(state, self._partial(tensors))
+            write_segment(frames, self._partial(segment), fps=self.fps)
+            os.replace(self._partial(tensors), tensors)
+            os.replace(self._partial(segment), segment)
+        except OSError as error:
+            raise disk_error(error) from error
+        finally:
+            self._partial(tensors).unlink(missing_ok=True)
+            self._partial(segment).unlink(missing_ok=True)
+
+    def finished(self) -> int:
+        """How many windows from the first on are complete."""
+        index = 0
+        while self._segment(index).is_file() and self._state(index).is_file():
+            index += 1
+        return index
+
+    def load_state(self, index: int) -> dict[str, torch.Tensor]:
+        """The tensors stored with a finished window, on the CPU. ValueError when it is not finished."""
+        if not 0 <= index < self.finished():
+            raise ValueError(f"window {index} is not finished, only {self.finished()} are")
+        return load_file(str(self._state(index)))
+
+    def segments(self) -> list[Path]:
+        """The video files of the finished windows, in order."""
+        return [self._segment(index) for index in range(self.finished())]
+
+    def _segment(self, index: int) -> Path:
+        return self.path / f"window_{index:04d}.mp4"
+
+    def _state(self, index: int) -> Path:
+        return self.path / f"window_{index:04d}.safetensors"
+
+    def _partial(self, path: Path) -> Path:
+        return path.with_name(_PARTIAL + path.name)
+
+    def _drop_from(self, index: int) -> None:
+        # Latest first: were this cut off, the rest would still be an unbroken row.
+        for path in sorted(self.path.glob("window_*.mp4"), reverse=True):
+            if path.name >= self._segment(index).name:
+                path.unlink()
+
+
+def write_segment(frames: npt.NDArray[np.uint8], path: Path, *, fps: float) -> None:
+    """Frames (F, H, W, 3) as a video-only mp4 of exactly F frames. H and W must be even (4:2:0 colour).
+
+    Raises UserError when the disk is full, RuntimeError when the file does not hold the frames.
+    """
+    count, height, width, channels = frames.shape
+    if frames.dtype != np.uint8 or channels != 3 or not count or height % 2 or width % 2:
+        raise ValueError(f"frames must be uint8 (F, H, W, 3) of even size, got {frames.dtype} {frames.shape}")
+    rate = frame_rate(fps)
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
+    # A time scale that is a multiple of the rate keeps the time of every frame exact.
+    target = ["-video_track_timescale", str(rate.numerator * 512), "-f", "mp4", f"file:{path.absolute()}"]
+    pixels = memoryview(np.ascontiguousarray(frames)).cast("B")
+    run_ffmpeg([*source, *_COLOUR, *_H264, *REPRODUCIBLE, *target], stdin=pixels)
+    written = probe_video(path).frames
+    if written != count:
+        raise RuntimeError(f"segment {path.name} holds {written} frames instead of {count}")
+    _flush(path)
+
+
+def frame_rate(fps: float) -> Fraction:
+    """`fps` as the fraction a file stores: 25 -> 25/1, 29.97 -> 2997/100, 24000/1001 -> itself."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _write_state(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, str(path))
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    """Onto the disk itself: after a power cut a renamed file must not turn out empty."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,129 @@
+"""The finished file: segments, the original sound and the metadata become one mp4 that a player can start at once."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wanvideo.media.ffmpeg import REPRODUCIBLE, disk_error, run_ffmpeg
+from wanvideo.media.input_file import VIDEOS, open_container
+from wanvideo.media.probe import probe_sound, probe_video
+from wanvideo.media.segments import frame_rate
+from wanvideo.media.sound import Sound
+
+logger = logging.getLogger(__name__)
+
+
+def join_segments(
+    segments: Sequence[Path],
+    output: str | Path,
+    *,
+    fps: float,
+    sound: Sound | None,
+    metadata: Mapping[str, str],
+) -> Path:
+    """Writes the segments as one mp4 without encoding them again, with `sound` as AAC; returns the path it got.
+
+    The sound is padded with silence or cut to the length of the video. An existing file is never touched: the result
+    takes the next free name. It appears under that name only after it was checked; on any failure nothing is left.
+    Raises UserError (disk full, folder not writable) or RuntimeError.
+    """
+    output = Path(output).absolute()
+    if not segments:
+        raise ValueError("there are no segments to join")
+    frames = sum(probe_video(segment).frames for segment in segments)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".partial_") as scratch:
+            joined = _mux(segments, Path(scratch), float(frames / frame_rate(fps)), sound, metadata)
+            _verify(joined, frames, fps, sound is not None)
+            return _publish(joined, output)
+    except OSError as error:
+        raise disk_error(error) from error
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a video, as it was given to `join_segments`. Raises UserError for a file that is no video."""
+    with open_container(path, "video", VIDEOS) as container:
+        return dict(container.metadata)
+
+
+def free_path(path: str | Path) -> Path:
+    """`path`, or the first of `name (2).mp4`, `name (3).mp4`, ... that does not exist."""
+    path = Path(path)
+    candidate, number = path, 2
+    while candidate.exists() or candidate.is_symlink():
+        candidate = path.with_name(f"{path.stem} ({number}){path.suffix}")
+        number += 1
+    return candidate
+
+
+def _mux(
+    segments: Sequence[Path], scratch: Path, seconds: float, sound: Sound | None, metadata: Mapping[str, str]
+) -> Path:
+    listing, tags, joined = scratch / "segments.txt", scratch / "tags.txt", scratch / "joined.mp4"
+    listing.write_text("".join(_listed(segment) for segment in segments), encoding="utf-8")
+    tags.write_text(_ffmetadata(metadata), encoding="utf-8", newline="\n")
+    inputs = ["-f", "concat", "-safe", "0", "-i", f"file:{listing}", "-f", "ffmetadata", "-i", f"file:{tags}"]
+    maps, samples = ["-map", "0:v:0", "-map_metadata", "1", "-c:v", "copy"], None
+    if sound is not None:
+        channels = sound.samples.shape[1]
+        inputs += ["-f", "f32le", "-ar", str(sound.rate), "-ac", str(channels), "-i", "pipe:0"]
+        maps += ["-map", "2:a:0", "-c:a", "aac", "-b:a", "192k"]
+        samples = _fitted(sound, seconds)
+    flags = ["-movflags", "+faststart+use_metadata_tags", "-f", "mp4"]
+    run_ffmpeg([*inputs, *maps, *REPRODUCIBLE, *flags, f"file:{joined}"], stdin=samples)
+    return joined
+
+
+def _fitted(sound: Sound, seconds: float) -> memoryview:
+    """The samples as bytes, exactly as long as the video: ffmpeg's own -shortest would drop frames instead."""
+    length = round(seconds * sound.rate)
+    fitted = np.zeros((length, sound.samples.shape[1]), np.float32)
+    kept = sound.samples[:length]
+    fitted[: len(kept)] = kept
+    return memoryview(fitted).cast("B")
+
+
+def _listed(segment: Path) -> str:
+    quoted = segment.absolute().as_posix().replace("'", r"'\''")
+    return f"file 'file:{quoted}'\n"
+
+
+def _ffmetadata(metadata: Mapping[str, str]) -> str:
+    """The tags as a file of ffmpeg's own form: a command line has length limits and quoting of its own."""
+    lines = [f"{_escaped(key)}={_escaped(value)}" for key, value in metadata.items()]
+    return "\n".join([";FFMETADATA1", *lines, ""])
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "=;#\\\n" else letter for letter in text)
+
+
+def _verify(path: Path, frames: int, fps: float, wants_sound: bool) -> None:
+    """RuntimeError unless the file holds exactly `frames` frames, and sound of the same length to within one frame."""
+    video = probe_video(path)
+    if video.frames != frames:
+        raise RuntimeError(f"the finished file holds {video.frames} frames instead of {frames}")
+    if video.has_sound != wants_sound:
+        raise RuntimeError("the finished file lost its sound" if wants_sound else "the finished file has sound")
+    lengths = [video.seconds] + ([probe_sound(path).seconds] if wants_sound else [])
+    if any(abs(seconds - frames / fps) > 1 / fps + 1e-6 for seconds in lengths):
+        raise RuntimeError(f"lengths differ in the finished file: {lengths} seconds for {frames} frames at {fps}")
+
+
+def _publish(finished: Path, wanted: Path) -> Path:
+    """Gives the finished file its name, the next free one if another process was faster; returns that name."""
+    while True:
+        target = free_path(wanted)
+        try:
+            os.link(finished, target)  # unlike a rename, it fails when the name is taken
+        except FileExistsError:
+            continue
+        except OSError:  # file systems without hard links (FAT, some network shares)
+            finished.rename(target)
+        logger.info("wrote %s", target.name)
+        return target

@@ -1,0 +1,1 @@
+"""Weight formats, one file each; the table is the folder (`registry.quantization_modes`)."""
