@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from wanvideo.errors import UserError
 from wanvideo.fields import read_values, row, table_of
 
 TALK, IMAGE_TO_VIDEO, TEXT_TO_VIDEO = "talk", "image_to_video", "text_to_video"
@@ -103,7 +102,7 @@ class GenerationRequest:
         "name", None, "Sampler", "see `plan` for the names", aliases=("scheduler",), flag="--sampler"
     )
     seed: int = row(
-        "int", RANDOM_SEED, "Seed", "-1 = random; the one used is in the result", low=-1, high=2**63 - 1, flag="--seed"
+        "int", RANDOM_SEED, "Seed", "-1 = random; the one used is in the result", low=-1, high=2**62, flag="--seed"
     )
     count: int = row("int", 1, "Variations", "this many videos: seed, seed + 1, ...", low=1, high=100, flag="--count")
     denoise_strength: float = row(
@@ -193,8 +192,3 @@ class ProgressEvent:
 def ignore_progress(event: ProgressEvent) -> None:
     """The progress callback of those who do not watch. A callback stops the work by raising Cancelled."""
 
-
-def check_seed_count(request: GenerationRequest) -> None:
-    """Refuse a count whose last seed would not fit."""
-    if request.seed + request.count > 2**63:
-        raise UserError("seed + count is too large", value=request.seed, fix="Choose a smaller seed.")

@@ -1,8 +1,8 @@
 """Which layer of a published checkpoint is which layer of the module: one table per component.
 
 A table maps the stem of an official name (the path of a layer, or of a lone parameter) to a `Target`. It is
-made from the block structure; how many blocks there are is read from the names themselves, so tiny, pocket and
-14B models share the tables.
+made from the block structure; how many blocks there are is read from the names themselves, so tiny, pocket
+and 14B models share the tables.
 """
 
 import re
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 class Target:
     """Where the tensors below an official stem go in the module.
 
-    `stems` has one entry for a plain rename. With several, the tensor is cut into equal rows (`split`), or the
-    same tensor is shared by all. `extra_dims` leading dimensions of size 1 exist only in the file.
+    `stems` has one entry for a plain rename. With several, the tensor is cut into equal rows (`split`), or
+    all of them share it. `extra_dims` leading dimensions of size 1 exist only in the file.
     """
 
     stems: tuple[str, ...]
@@ -183,6 +183,11 @@ TABLES: dict[str, Callable[[Iterable[str]], Table]] = {
     "image_encoder": image_encoder_table,
     "speech_encoder": speech_encoder_table,
 }
+
+
+def block_count(names: Iterable[str]) -> int:
+    """Number of repeated blocks of any component, from names of either kind."""
+    return _count(names, r"(?:[\w.]+\.)?(?:blocks|block|layers|transformer|downsamples|down_blocks)")
 
 
 def _renames(rows: dict[str, str], official: str = "", module: str = "") -> Table:

@@ -13,12 +13,24 @@ logger = logging.getLogger(__name__)
 
 # Without encoder strings, and with a fixed number of threads, equal input gives equal files.
 REPRODUCIBLE = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-threads", "4")
-DISK_FULL = "the disk is full: the video cannot be written"
 
+_DISK_FULL = (
+    "the disk is full: the video cannot be written",
+    "Free some space or choose another output folder.",
+)
+_NOT_WRITABLE = ("the output folder cannot be written to", "Choose another output folder.")
 _MENDABLE = {
-    "No space left on device": (DISK_FULL, "Free some space or choose another output folder, then try again."),
-    "Permission denied": ("the output folder is not writable", "Choose another output folder."),
-    "Read-only file system": ("the output folder is not writable", "Choose another output folder."),
+    errno.ENOSPC: _DISK_FULL,
+    errno.EACCES: _NOT_WRITABLE,
+    errno.EPERM: _NOT_WRITABLE,
+    errno.EROFS: _NOT_WRITABLE,
+    errno.EEXIST: _NOT_WRITABLE,  # a file stands where the folder should be
+    errno.ENOTDIR: _NOT_WRITABLE,
+}
+_MENDABLE_WORDS = {
+    "No space left on device": _DISK_FULL,
+    "Permission denied": _NOT_WRITABLE,
+    "Read-only file system": _NOT_WRITABLE,
 }
 
 
@@ -33,23 +45,24 @@ def run_ffmpeg(arguments: Sequence[str], *, stdin: bytes | memoryview | None = N
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y", *arguments]
     logger.debug("ffmpeg %s", " ".join(arguments))
-    source = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-    hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # exists on Windows only: no console pops up over the page
-    result = subprocess.run(command, capture_output=True, check=False, creationflags=hidden, **source)
+    source = b"" if stdin is None else stdin
+    hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows only: no console pops up over the page
+    result = subprocess.run(command, input=source, capture_output=True, check=False, creationflags=hidden)
     if result.returncode:
         raise _failure(result.stderr.decode("utf-8", "replace"))
     return result.stdout
 
 
 def disk_error(error: OSError) -> Exception:
-    """`error` itself, or the UserError that stands for it when the disk is full."""
-    if error.errno == errno.ENOSPC:
-        return UserError(DISK_FULL, fix=_MENDABLE["No space left on device"][1])
-    return error
+    """The UserError for a full disk or an output folder that cannot be written; any other `error` itself."""
+    if error.errno not in _MENDABLE:
+        return error
+    what, fix = _MENDABLE[error.errno]
+    return UserError(what, fix=fix)
 
 
 def _failure(stderr: str) -> Exception:
-    for words, (what, fix) in _MENDABLE.items():
+    for words, (what, fix) in _MENDABLE_WORDS.items():
         if words in stderr:
             return UserError(what, fix=fix)
     return FfmpegError("ffmpeg failed: " + " | ".join(stderr.strip().splitlines()[-5:]))

@@ -1,6 +1,7 @@
-"""Frames of a source video by time: a video of any (also varying) frame rate read as if it had the rate of the talk."""
+"""Frames of a source video by time: any frame rate, also a varying one, read as if it were the talk's."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ _EARLIER = 1.0  # seconds: key frames of some files lie a little after the time 
 
 
 def read_frames(path: str | Path, fps: float = 25.0) -> Iterator[Frame]:
-    """Every frame at `fps`, the right way up: output k is the source frame nearest to k / fps seconds (the earlier of two).
+    """Every frame at `fps`, the right way up: number k is the source frame nearest to k / fps seconds.
 
-    Holds two frames at a time, whatever the length. Raises UserError for a file that is no video.
+    Of two equally near ones the earlier. Holds one frame at a time, whatever the length. Raises UserError for
+    a file that is no video.
     """
     path = require_file(path, "video", VIDEOS)
     with open_container(path, "video", VIDEOS) as container:
@@ -40,13 +42,13 @@ def read_frames(path: str | Path, fps: float = 25.0) -> Iterator[Frame]:
 
 
 def read_frame_at(path: str | Path, number: int, fps: float = 25.0) -> Frame:
-    """Frame `number` of `read_frames`, found by seeking; past the end the last frame. Raises UserError like it."""
+    """Frame `number` of `read_frames`, found by seeking; past the end the last frame. Same errors."""
     path = require_file(path, "video", VIDEOS)
     with open_container(path, "video", VIDEOS) as container:
         stream = video_stream(container, path)
         wanted = number / fps
-        before, frame = _nearest(container, stream, max(0.0, wanted - _EARLIER), wanted)
-        if frame is None or (before and wanted > 0):  # the seek landed too late or nowhere: read from the start
+        late, frame = _nearest(container, stream, max(0.0, wanted - _EARLIER), wanted)
+        if frame is None or late:  # the seek landed too late or nowhere: read from the start
             frame = _nearest(container, stream, 0.0, wanted)[1]
         if frame is None:
             raise refusal(path, "video", "it has no frames", VIDEOS)
@@ -56,7 +58,7 @@ def read_frame_at(path: str | Path, number: int, fps: float = 25.0) -> Frame:
 def _nearest(
     container: InputContainer, stream: VideoStream, start: float, wanted: float
 ) -> tuple[bool, VideoFrame | None]:
-    """The frame nearest to `wanted` seconds read from `start` on, and whether the first frame read was already later."""
+    """The frame nearest to `wanted` seconds from `start` on; first, whether all that was read lies later."""
     best, best_seconds, late = None, 0.0, False
     for seconds, frame in _timed(container, stream, start):
         if best is None:
@@ -67,19 +69,16 @@ def _nearest(
     return late, best
 
 
-def _timed(container: InputContainer, stream: VideoStream, start: float = 0.0) -> Iterator[tuple[float, VideoFrame]]:
+def _timed(
+    container: InputContainer, stream: VideoStream, start: float = 0.0
+) -> Iterator[tuple[float, VideoFrame]]:
     """Decoded frames with their seconds since the first frame, from the key frame before `start` on."""
     stream.thread_type = "AUTO"
-    origin = (stream.start_time or 0) * (stream.time_base or 0)
-    if start > 0 and stream.time_base:
-        container.seek(int((start + origin) / stream.time_base), stream=stream)
-    else:
-        container.seek(0)
-    count = 0
-    for frame in container.decode(stream):
-        timed = frame.pts is not None and stream.time_base is not None
-        yield float(frame.pts * stream.time_base - origin) if timed else count / _rate(stream), frame
-        count += 1
+    tick = stream.time_base or 1 / Fraction(_rate(stream))
+    first = stream.start_time or 0
+    container.seek(first + int(start / tick), stream=stream)
+    for count, frame in enumerate(container.decode(stream)):
+        yield float((frame.pts - first) * tick) if frame.pts is not None else count / _rate(stream), frame
 
 
 def _rate(stream: VideoStream) -> float:

@@ -1,5 +1,6 @@
 """Opening a file a user named: the checks every reader shares, and the one sentence that refuses it."""
 
+import codecs
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,13 @@ SOUNDS = "wav, mp3, flac, ogg, m4a, or a video with sound (mp4, mov, mkv, webm, 
 VIDEOS = "mp4, mov, mkv, webm, avi or gif"
 
 MAX_SECONDS = 3 * 3600.0
+MIN_SIDE = 16
 MAX_SIDE = 16_384
-MAX_PIXELS = 80_000_000  # below the size at which Pillow itself starts to warn of a bomb
+MAX_RATIO = 16
+MAX_MEGAPIXELS = 80  # below the size at which Pillow itself starts to warn of a bomb
+MAX_PIXELS = MAX_MEGAPIXELS * 10**6
 
-# Playlists (m3u8, concat) and network protocols would let a file make us open other files: neither is in the lists.
+# Neither playlists (m3u8, concat) nor network protocols: they would let a file make us open other files.
 CONTAINER_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,matroska,webm,avi,gif,wav,w64,mp3,flac,ogg,aac,aiff,caf,amr,asf,flv,mpeg,mpegts",
@@ -36,11 +40,12 @@ _SIGNATURES = (
     (b"PK\x03\x04", "a zip archive"),
     (b"%PDF", "a PDF document"),
 )
+_RIFF_KINDS = {b"WAVE": "WAV sound", b"WEBP": "a WebP picture", b"AVI ": "an AVI video"}
 
 
 def refusal(path: Path, kind: str, found: str, accepted: str) -> UserError:
-    """The error for an input that is not used: names the file without its folders, what was found, what is accepted."""
-    return UserError(f"{kind} {path.name!r} cannot be used: {found}", allowed=accepted)
+    """The error for an unusable input: its name without folders, what was found, what is accepted."""
+    return UserError(f"{kind} {path.name or str(path)!r} cannot be used: {found}", allowed=accepted)
 
 
 def require_file(path: str | Path, kind: str, accepted: str) -> Path:
@@ -59,7 +64,8 @@ def require_file(path: str | Path, kind: str, accepted: str) -> Path:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise refusal(path, kind, "there is no such file", accepted) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
-        raise refusal(path, kind, f"it cannot be opened ({getattr(error, 'strerror', error)})", accepted) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise refusal(path, kind, f"it cannot be opened ({reason})", accepted) from error
 
 
 def describe_content(path: Path) -> str:
@@ -67,7 +73,7 @@ def describe_content(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(512)
     if head[:4] == b"RIFF":
-        return {b"WAVE": "WAV sound", b"WEBP": "a WebP picture", b"AVI ": "an AVI video"}.get(head[8:12], "a RIFF file")
+        return _RIFF_KINDS.get(head[8:12], "a RIFF file")
     if head[4:8] == b"ftyp":
         return "an MP4 or QuickTime file"
     for signature, name in _SIGNATURES:
@@ -78,23 +84,24 @@ def describe_content(path: Path) -> str:
 
 def unreadable(path: Path, kind: str, accepted: str) -> UserError:
     """The refusal for a file of the wrong kind or with damaged content."""
-    return refusal(path, kind, f"it is damaged or of another kind (it looks like {describe_content(path)})", accepted)
+    found = f"it is damaged or of another kind (it looks like {describe_content(path)})"
+    return refusal(path, kind, found, accepted)
 
 
 def check_size(path: Path, kind: str, width: int, height: int, accepted: str) -> None:
-    """Refuses frames that are huge, tiny or all length: fitting them to a video would take gigabytes or mean nothing."""
-    found = f"it is {width} x {height} pixels"
-    limits = f"{accepted} of 16 to {MAX_SIDE} pixels a side, at most {MAX_PIXELS // 10**6} megapixels and 16 times as long as wide"
+    """Refuses frames that are huge, tiny or all length: fitting them to a video would take gigabytes."""
     longest, shortest = max(width, height), min(width, height)
-    if shortest < 16 or longest > MAX_SIDE or width * height > MAX_PIXELS or longest > 16 * shortest:
-        raise refusal(path, kind, found, limits)
+    usable = shortest >= MIN_SIDE and longest <= min(MAX_SIDE, MAX_RATIO * shortest)
+    if not usable or width * height > MAX_PIXELS:
+        limits = f"{MIN_SIDE} to {MAX_SIDE} pixels a side, {MAX_MEGAPIXELS} megapixels and {MAX_RATIO}:1"
+        raise refusal(path, kind, f"it is {width} x {height} pixels", f"{accepted} of {limits}")
 
 
 def check_seconds(path: Path, kind: str, seconds: float, accepted: str) -> None:
     """Refuses what lasts longer than `MAX_SECONDS`."""
     if seconds > MAX_SECONDS:
-        hours = f"{seconds / 3600:.1f}"
-        raise refusal(path, kind, f"it lasts {hours} hours", f"{accepted} of at most {MAX_SECONDS / 3600:.0f} hours")
+        found = f"it lasts {seconds / 3600:.1f} hours"
+        raise refusal(path, kind, found, f"{accepted} of at most {MAX_SECONDS / 3600:.0f} hours")
 
 
 @contextmanager
@@ -107,3 +114,12 @@ def open_container(path: str | Path, kind: str, accepted: str) -> Iterator[Input
             yield container
     except av.FFmpegError as error:
         raise unreadable(path, kind, accepted) from error
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        # A letter of several bytes may be cut by the end of the sample.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter.isspace() for letter in text)

@@ -17,8 +17,8 @@ SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 def load_picture(path: str | Path) -> Image.Image:
     """The picture as 8-bit RGB, the right way up. Raises UserError for what `probe_picture` refuses.
 
-    Transparency is laid on white: the colours hidden under transparent pixels are arbitrary, cut-outs are drawn for
-    white pages, and on black dark hair would melt into the background.
+    Transparency is laid on white: the colours hidden under transparent pixels are arbitrary, cut-outs are
+    drawn for white pages, and on black dark hair would melt into the background.
     """
     with open_picture(path) as image:
         upright = ImageOps.exif_transpose(image)
@@ -26,9 +26,10 @@ def load_picture(path: str | Path) -> Image.Image:
 
 
 def fit_picture(picture: Image.Image, height: int, width: int) -> torch.Tensor:
-    """The picture scaled to cover height x width and cropped in the middle: (3, 1, height, width) float32 in [-1, 1].
+    """The picture scaled to cover height x width and cropped in the middle: (3, 1, height, width) in [-1, 1].
 
-    The geometry of InfiniteTalk's `resize_and_centercrop`: bilinear to the next whole pixel, torchvision's rounding.
+    float32. The geometry of InfiniteTalk's `resize_and_centercrop`: Pillow's bilinear to the next whole
+    pixel, then torchvision's rounding of the crop.
     """
     full_height, full_width = _cover(picture.height, picture.width, height, width)
     pixels = np.array(picture.resize((full_width, full_height), Image.Resampling.BILINEAR))
@@ -37,7 +38,7 @@ def fit_picture(picture: Image.Image, height: int, width: int) -> torch.Tensor:
 
 
 def fit_mask(mask: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Masks (n, h, w) on the pixels of a picture -> (n, height, width), moved as `fit_picture` moves the picture.
+    """Masks (n, h, w) on the pixels of a picture -> (n, height, width), moved as `fit_picture` moves it.
 
     Nearest neighbour, so values stay what they are; float32.
     """

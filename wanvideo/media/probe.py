@@ -14,11 +14,12 @@ import numpy as np
 import soundfile
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from PIL import Image
 
 from wanvideo.media.input_file import (
-    MAX_PIXELS,
+    MAX_MEGAPIXELS,
     PICTURES,
     SOUNDS,
     VIDEOS,
@@ -30,8 +31,8 @@ from wanvideo.media.input_file import (
     unreadable,
 )
 
-# Only these decoders are tried: others Pillow knows run outside programs (EPS) or are no pictures a user means.
-PICTURE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")
+# Only these decoders are tried: others that Pillow knows run outside programs (EPS) or hold no photographs.
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 PICTURE_FAULTS = (OSError, ValueError, SyntaxError, IndexError, EOFError, struct.error)
 _ORIENTATION_TAG = 0x0112
 
@@ -55,7 +56,7 @@ class SoundFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoFacts:
-    """Size in pixels as the video is seen (after rotation), number of frames, mean frames per second, length in seconds."""
+    """Size in pixels as the video is seen (after rotation), mean frames per second, length in seconds."""
 
     width: int
     height: int
@@ -78,17 +79,17 @@ def probe_picture(path: str | Path) -> PictureFacts:
 def probe_sound(path: str | Path) -> SoundFacts:
     """Length, rate and channels of the (first) sound of a file."""
     path = require_file(path, "sound", SOUNDS)
-    facts = _soundfile_facts(path) or _container_facts(path)
+    is_float, facts = _soundfile_facts(path) or (False, _container_facts(path))
     check_seconds(path, "sound", facts.seconds, SOUNDS)
     if facts.seconds <= 0:
         raise refusal(path, "sound", "it has no samples", SOUNDS)
-    if facts.channels > 0 and is_soundfile(path):
+    if is_float:
         _check_finite(path)
     return facts
 
 
 def probe_video(path: str | Path) -> VideoFacts:
-    """Size, length and frames of the (first) video stream; its first frame is decoded to prove that it can be."""
+    """Size, length and frames of the first video stream, whose first frame is decoded to prove it can be."""
     path = require_file(path, "video", VIDEOS)
     with open_container(path, "video", VIDEOS) as container:
         stream = video_stream(container, path)
@@ -102,19 +103,23 @@ def probe_video(path: str | Path) -> VideoFacts:
         has_sound = bool(container.streams.audio)
     check_seconds(path, "video", seconds, VIDEOS)
     width, height = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
-    return VideoFacts(width=width, height=height, frames=frames, fps=fps, seconds=seconds, has_sound=has_sound)
+    return VideoFacts(
+        width=width, height=height, frames=frames, fps=fps, seconds=seconds, has_sound=has_sound
+    )
 
 
 @contextmanager
 def open_picture(path: str | Path) -> Iterator[Image.Image]:
-    """An opened picture of an allowed format and size, not decoded yet; faults inside the `with` become a UserError."""
+    """An opened picture of an allowed format and size, not decoded yet; faults inside become a UserError."""
     path = require_file(path, "picture", PICTURES)
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             check_size(path, "picture", image.width, image.height, PICTURES)
+            if image.mode in ("F", "LAB"):  # no agreed range, or one Pillow does not convert
+                raise refusal(path, "picture", f"its colours are stored as {image.mode}", PICTURES)
             yield image
     except Image.DecompressionBombError as error:
-        limit = f"{PICTURES} of at most {MAX_PIXELS // 10**6} megapixels"
+        limit = f"{PICTURES} of at most {MAX_MEGAPIXELS} megapixels"
         raise refusal(path, "picture", "it is far too large", limit) from error
     except PICTURE_FAULTS as error:
         raise unreadable(path, "picture", PICTURES) from error
@@ -131,18 +136,20 @@ def is_soundfile(path: Path) -> bool:
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first stream of moving pictures; the cover of a sound file is not one."""
-    streams = [stream for stream in container.streams.video if not stream.disposition.attached_pic]
+    streams = [one for one in container.streams.video if Disposition.attached_pic not in one.disposition]
     if not streams:
         raise refusal(path, "video", "it has no pictures", VIDEOS)
     return streams[0]
 
 
-def _soundfile_facts(path: Path) -> SoundFacts | None:
+def _soundfile_facts(path: Path) -> tuple[bool, SoundFacts] | None:
+    """Whether the samples are stored as floats, and the facts; None for what libsndfile does not read."""
     try:
         info = soundfile.info(str(path))
     except soundfile.LibsndfileError:
         return None
-    return SoundFacts(seconds=info.frames / info.samplerate, rate=info.samplerate, channels=info.channels)
+    facts = SoundFacts(seconds=info.frames / info.samplerate, rate=info.samplerate, channels=info.channels)
+    return info.subtype in ("FLOAT", "DOUBLE"), facts
 
 
 def _container_facts(path: Path) -> SoundFacts:
@@ -173,8 +180,8 @@ def _seconds_by_packets(container: InputContainer, stream: AudioStream) -> float
 
 
 def _count_packets(container: InputContainer, stream: VideoStream) -> int:
-    """Frames by the header, else by reading the stream to its end."""
-    if stream.frames:
+    """Frames by the sample table of an mp4, else by reading the stream: avi counts empty frames, mkv none."""
+    if stream.frames and "mp4" in container.format.name:
         return stream.frames
     container.seek(0)
     return sum(1 for packet in container.demux(stream) if packet.size)
@@ -182,8 +189,6 @@ def _count_packets(container: InputContainer, stream: VideoStream) -> int:
 
 def _check_finite(path: Path) -> None:
     """Float files may hold NaN or infinity, which would turn the whole video black."""
-    if soundfile.info(str(path)).subtype not in ("FLOAT", "DOUBLE"):
-        return
     block: np.ndarray[Any, np.dtype[np.float32]]
     for block in soundfile.blocks(str(path), blocksize=1 << 20, dtype="float32"):
         if not np.isfinite(block).all():

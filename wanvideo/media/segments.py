@@ -1,4 +1,4 @@
-"""The windows of a job that are finished, on disk: each a closed piece of video and the state the next one needs.
+"""The finished windows of a job on disk: each a closed piece of video and the state the next one needs.
 
 Stop, crash, resume and the video so far all read the same files.
 """
@@ -18,10 +18,10 @@ from wanvideo.media.probe import probe_video
 
 _PARTIAL = "partial_"
 
-# Visually lossless, since the final file is a stream copy. No B-frames: a segment then starts at time zero without an
-# edit list, and segments join with exact times.
+# Visually lossless, since the final file is a stream copy. No B-frames: a segment then starts at time zero
+# without an edit list, and segments join with exact times.
 _H264 = ("-c:v", "libx264", "-preset", "medium", "-crf", "16", "-bf", "0", "-pix_fmt", "yuv420p")
-# ffmpeg would convert by BT.601 and leave the file untagged, which players of HD video take for BT.709.
+# ffmpeg would convert by BT.601 and leave the file untagged, which players take for BT.709.
 _COLOUR = (
     *("-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int+bitexact"),
     *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
@@ -29,35 +29,33 @@ _COLOUR = (
 
 
 class JobFolder:
-    """A folder with `window_0000.mp4` and `window_0000.safetensors` per finished window, at `fps` frames a second."""
+    """A folder with `window_0000.mp4` (at `fps`) and `window_0000.safetensors` per finished window."""
 
     def __init__(self, path: str | Path, *, fps: float) -> None:
         self.path = Path(path)
         self.fps = fps
         self.path.mkdir(parents=True, exist_ok=True)
-        for leftover in self.path.glob(f"{_PARTIAL}*"):  # of a run that was cut off while writing
-            leftover.unlink()
 
     def append(self, index: int, frames: npt.NDArray[np.uint8], state: Mapping[str, torch.Tensor]) -> None:
-        """Stores window `index`: its new frames (F, H, W, 3) and the named tensors the next window starts from.
+        """Stores window `index`: frames (F, H, W, 3) and the tensors the next one starts from.
 
-        `index` is at most `finished()`; writing an earlier window again drops it and all later ones. The video takes its
-        final name last, so an interruption leaves the window either finished or absent.
+        `index` is at most `finished()`; writing an earlier window again drops it and all later ones. The
+        video takes its final name last, so an interruption leaves the window either finished or absent.
         """
         if not 0 <= index <= self.finished():
             raise ValueError(f"window {index} cannot follow {self.finished()} finished windows")
+        self._drop_partial()
         self._drop_from(index)
         segment, tensors = self._segment(index), self._state(index)
         try:
             _write_state(state, self._partial(tensors))
             write_segment(frames, self._partial(segment), fps=self.fps)
-            os.replace(self._partial(tensors), tensors)
-            os.replace(self._partial(segment), segment)
+            self._partial(tensors).replace(tensors)
+            self._partial(segment).replace(segment)
         except OSError as error:
             raise disk_error(error) from error
         finally:
-            self._partial(tensors).unlink(missing_ok=True)
-            self._partial(segment).unlink(missing_ok=True)
+            self._drop_partial()
 
     def finished(self) -> int:
         """How many windows from the first on are complete."""
@@ -85,6 +83,11 @@ class JobFolder:
     def _partial(self, path: Path) -> Path:
         return path.with_name(_PARTIAL + path.name)
 
+    def _drop_partial(self) -> None:
+        # Also what an earlier run left when it was cut off; only the one writer of a job calls this.
+        for leftover in self.path.glob(f"{_PARTIAL}*"):
+            leftover.unlink(missing_ok=True)
+
     def _drop_from(self, index: int) -> None:
         # Latest first: were this cut off, the rest would still be an unbroken row.
         for path in sorted(self.path.glob("window_*.mp4"), reverse=True):
@@ -101,11 +104,11 @@ def write_segment(frames: npt.NDArray[np.uint8], path: Path, *, fps: float) -> N
     if frames.dtype != np.uint8 or channels != 3 or not count or height % 2 or width % 2:
         raise ValueError(f"frames must be uint8 (F, H, W, 3) of even size, got {frames.dtype} {frames.shape}")
     rate = frame_rate(fps)
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate)]
     # A time scale that is a multiple of the rate keeps the time of every frame exact.
     target = ["-video_track_timescale", str(rate.numerator * 512), "-f", "mp4", f"file:{path.absolute()}"]
-    pixels = memoryview(np.ascontiguousarray(frames)).cast("B")
-    run_ffmpeg([*source, *_COLOUR, *_H264, *REPRODUCIBLE, *target], stdin=pixels)
+    pixels = np.ascontiguousarray(frames).data.cast("B")
+    run_ffmpeg([*source, "-i", "pipe:0", *_COLOUR, *_H264, *REPRODUCIBLE, *target], stdin=pixels)
     written = probe_video(path).frames
     if written != count:
         raise RuntimeError(f"segment {path.name} holds {written} frames instead of {count}")

@@ -1,5 +1,6 @@
-"""Sound as samples: the original for the file, 16 kHz mono for the model, loudness, and several speakers in one track."""
+"""Sound as samples: the original for the file, 16 kHz mono for the model; loudness; several speakers."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 cannot measure less
 
 Samples = npt.NDArray[np.float32]
 SpeakerOrder = Literal["together", "sequence"]
-Track = TypeVar("Track", bound="npt.NDArray[np.floating[Any]]")
+Scalar = TypeVar("Scalar", bound=np.floating[Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,9 @@ class Sound:
 
 
 def load_sound(path: str | Path, seconds: float | None = None) -> Sound:
-    """The sound of a file at its own rate, at most the first `seconds`. Raises UserError for an unusable file.
+    """The sound of a file at its own rate, at most the first `seconds`. UserError for an unusable file.
 
-    One or two channels come as they are; more are folded to two, which is what every player and 192 kbit/s can carry.
+    One or two channels come as they are; more are folded to two, which is what 192 kbit/s can carry.
     """
     path = Path(path)
     facts = probe_sound(path)
@@ -49,9 +50,9 @@ def load_sound(path: str | Path, seconds: float | None = None) -> Sound:
 
 
 def speech_samples(path: str | Path, seconds: float | None = None) -> Samples:
-    """The sound of a file as (n,) float32 mono at 16 kHz, at most the first `seconds`: what the speech encoder hears.
+    """The sound of a file as (n,) float32 mono at 16 kHz, at most the first `seconds`: what the model hears.
 
-    The mean of the channels, resampled by soxr "HQ": sample for sample what `librosa.load(path, sr=16000)` returns.
+    The mean of the channels, resampled by soxr "HQ": what `librosa.load(path, sr=16000)` returns.
     """
     path = Path(path)
     facts = probe_sound(path)
@@ -63,14 +64,15 @@ def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
     """(n,) or (n, channels) at another rate: ceil(n * new_rate / rate) samples."""
     if rate == new_rate:
         return samples
-    resampled = soxr.resample(samples, rate, new_rate, quality="soxr_hq")
-    return _fit_length(resampled.astype(np.float32, copy=False), int(np.ceil(len(samples) * (new_rate / rate))))
+    length = math.ceil(len(samples) * (new_rate / rate))
+    resampled: Samples = soxr.resample(samples, rate, new_rate, quality="soxr_hq")
+    return _place(resampled[:length], 0, length)
 
 
 def normalise_loudness(samples: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArray[np.float64]:
-    """Samples (n,) scaled to -23 LUFS by one gain, without a limiter (InfiniteTalk's `loudness_norm`); float64.
+    """Samples (n,) scaled to -23 LUFS by one gain, no limiter (InfiniteTalk's `loudness_norm`); float64.
 
-    Silence and clips below 0.4 s, whose loudness is not defined, come back unchanged.
+    Silence and clips below 0.4 s, whose loudness is not defined, come back with their own level.
     """
     import pyloudnorm  # half a second of scipy, needed only where a model hears the sound
 
@@ -83,20 +85,20 @@ def normalise_loudness(samples: npt.NDArray[np.floating[Any]], rate: int) -> npt
     return exact if abs(loudness) > 100 else 10.0 ** ((LOUDNESS - loudness) / 20.0) * exact
 
 
-def arrange_speakers(tracks: Sequence[Track], order: SpeakerOrder) -> tuple[list[Track], Track]:
+def arrange_speakers(
+    tracks: Sequence[npt.NDArray[Scalar]], order: SpeakerOrder
+) -> tuple[list[npt.NDArray[Scalar]], npt.NDArray[Scalar]]:
     """Tracks (n,) or (n, channels) laid out over one common time, and their sum (not clipped).
 
-    "together": all start at once, shorter ones end in zeros. "sequence": each starts where the one before it ends.
+    "together": all start at once, shorter ones end in zeros. "sequence": each starts where the last one ends.
     """
     if order not in ("together", "sequence"):
         raise ValueError(f"unknown order of speakers {order!r}")
     lengths = [len(track) for track in tracks]
-    starts = [0] * len(tracks) if order == "together" else [sum(lengths[:index]) for index in range(len(tracks))]
+    starts = [0 if order == "together" else sum(lengths[:index]) for index in range(len(tracks))]
     total = max(start + length for start, length in zip(starts, lengths, strict=True))
     laid = [_place(track, start, total) for track, start in zip(tracks, starts, strict=True)]
-    mixed = laid[0].copy()
-    for track in laid[1:]:
-        mixed += track
+    mixed: npt.NDArray[Scalar] = np.stack(laid).sum(axis=0)
     return laid, mixed
 
 
@@ -126,9 +128,9 @@ def _decode(path: Path, facts: SoundFacts, seconds: float | None) -> Samples:
     channels = min(facts.channels, 2)
     options = [text for name, value in CONTAINER_OPTIONS.items() for text in (f"-{name}", value)]
     limit = [] if seconds is None else ["-t", f"{seconds:.6f}"]
-    output = [*limit, "-vn", "-map", "0:a:0", "-f", "f32le", "-ar", str(facts.rate), "-ac", str(channels), "pipe:1"]
+    output = ["-f", "f32le", "-ar", str(facts.rate), "-ac", str(channels), "pipe:1"]
     try:
-        raw = run_ffmpeg([*options, "-i", f"file:{path.absolute()}", *output])
+        raw = run_ffmpeg([*options, "-i", f"file:{path.absolute()}", *limit, "-vn", "-map", "0:a:0", *output])
     except FfmpegError as error:
         raise unreadable(path, "sound", SOUNDS) from error
     return _checked(path, np.frombuffer(raw, np.float32).reshape(-1, channels))
@@ -142,13 +144,8 @@ def _checked(path: Path, samples: Samples) -> Samples:
     return samples
 
 
-def _fit_length(samples: Samples, length: int) -> Samples:
-    """Trimmed, or ended in zeros, to exactly `length` samples."""
-    return _place(samples[:length], 0, length)
-
-
-def _place(track: Track, start: int, total: int) -> Track:
-    laid = np.zeros_like(track, shape=(total, *track.shape[1:]))
+def _place(track: npt.NDArray[Scalar], start: int, total: int) -> npt.NDArray[Scalar]:
+    laid = np.zeros((total, *track.shape[1:]), track.dtype)
     laid[start : start + len(track)] = track
     return laid
 

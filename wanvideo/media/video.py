@@ -1,4 +1,4 @@
-"""The finished file: segments, the original sound and the metadata become one mp4 that a player can start at once."""
+"""The finished file: segments, the original sound and the metadata become one mp4."""
 
 import logging
 import os
@@ -25,11 +25,11 @@ def join_segments(
     sound: Sound | None,
     metadata: Mapping[str, str],
 ) -> Path:
-    """Writes the segments as one mp4 without encoding them again, with `sound` as AAC; returns the path it got.
+    """Writes the segments as one mp4 without encoding them again, `sound` as AAC; returns the path it got.
 
-    The sound is padded with silence or cut to the length of the video. An existing file is never touched: the result
-    takes the next free name. It appears under that name only after it was checked; on any failure nothing is left.
-    Raises UserError (disk full, folder not writable) or RuntimeError.
+    The sound is padded with silence or cut to the length of the video. An existing file is never touched: the
+    result takes the next free name. It appears under that name only after it was checked; on any failure
+    nothing is left. Raises UserError (disk full, folder not writable) or RuntimeError.
     """
     output = Path(output).absolute()
     if not segments:
@@ -46,7 +46,7 @@ def join_segments(
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of a video, as it was given to `join_segments`. Raises UserError for a file that is no video."""
+    """The metadata of a video, as it was given to `join_segments`. UserError for a file that is no video."""
     with open_container(path, "video", VIDEOS) as container:
         return dict(container.metadata)
 
@@ -80,12 +80,12 @@ def _mux(
 
 
 def _fitted(sound: Sound, seconds: float) -> memoryview:
-    """The samples as bytes, exactly as long as the video: ffmpeg's own -shortest would drop frames instead."""
+    """The samples as bytes, exactly as long as the video: ffmpeg's -shortest would drop frames instead."""
     length = round(seconds * sound.rate)
     fitted = np.zeros((length, sound.samples.shape[1]), np.float32)
     kept = sound.samples[:length]
     fitted[: len(kept)] = kept
-    return memoryview(fitted).cast("B")
+    return fitted.data.cast("B")
 
 
 def _listed(segment: Path) -> str:
@@ -104,19 +104,19 @@ def _escaped(text: str) -> str:
 
 
 def _verify(path: Path, frames: int, fps: float, wants_sound: bool) -> None:
-    """RuntimeError unless the file holds exactly `frames` frames, and sound of the same length to within one frame."""
+    """RuntimeError unless the file holds exactly `frames` frames, and sound as long to within one frame."""
     video = probe_video(path)
     if video.frames != frames:
         raise RuntimeError(f"the finished file holds {video.frames} frames instead of {frames}")
     if video.has_sound != wants_sound:
-        raise RuntimeError("the finished file lost its sound" if wants_sound else "the finished file has sound")
+        raise RuntimeError(f"the finished file has {'no' if wants_sound else 'unwanted'} sound")
     lengths = [video.seconds] + ([probe_sound(path).seconds] if wants_sound else [])
     if any(abs(seconds - frames / fps) > 1 / fps + 1e-6 for seconds in lengths):
-        raise RuntimeError(f"lengths differ in the finished file: {lengths} seconds for {frames} frames at {fps}")
+        raise RuntimeError(f"the finished file lasts {lengths} seconds (pictures, sound) for {frames} frames")
 
 
 def _publish(finished: Path, wanted: Path) -> Path:
-    """Gives the finished file its name, the next free one if another process was faster; returns that name."""
+    """Gives the finished file its name, or the next free one if another process was faster; returns it."""
     while True:
         target = free_path(wanted)
         try:

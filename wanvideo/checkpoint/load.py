@@ -1,0 +1,216 @@
+"""Checkpoint files -> ready modules.
+
+Weights are mapped from the disk and assigned to a module built on the meta device: nothing is initialised,
+and only a tensor that is cast or moved to another device is copied.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKLWan
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    UMT5Config,
+    UMT5EncoderModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+)
+
+from wanvideo.checkpoint import configs
+from wanvideo.checkpoint.header import DAMAGED, read_pickle
+from wanvideo.checkpoint.inspect import CheckpointFacts
+from wanvideo.checkpoint.keys import find_prefix, to_module, unexplained_names
+from wanvideo.errors import UserError
+from wanvideo.models.precision import keeps_fp32
+from wanvideo.models.text_encoder import PromptTokenizer
+from wanvideo.models.transformer import WanTransformer
+from wanvideo.models.vae import use_fast_cpu_convolution
+
+State = dict[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
+
+
+def read_state(facts: CheckpointFacts) -> State:
+    """Tensors of a whole checkpoint under their names in the file less the prefix, mapped from the disk."""
+    state: State = {}
+    for file in facts.files:
+        state |= _read_file(file)
+    prefix = find_prefix(state)
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+
+
+def load_transformer(
+    facts: CheckpointFacts,
+    audio: CheckpointFacts | None = None,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+) -> WanTransformer:
+    """A diffusion model, joined with an InfiniteTalk module if one is given.
+
+    Blocks in `dtype`; what `keeps_fp32` names stays in fp32. Raises UserError if the two do not fit together.
+    """
+    state = _module_state(facts)
+    if audio is not None:
+        state |= _fitting_audio(facts, audio)
+    sizes = configs.transformer_config(state)
+    module = _on_meta(lambda: WanTransformer(**sizes, audio=configs.audio_config(state)))
+    return _assign(
+        module, state, facts.path, lambda name: torch.float32 if keeps_fp32(name) else dtype, device
+    )
+
+
+def load_vae(
+    facts: CheckpointFacts, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> AutoencoderKLWan:
+    """A Wan 2.1 VAE of any width and depth."""
+    state = _module_state(facts)
+    module = _on_meta(lambda: AutoencoderKLWan(**configs.vae_config(state)))
+    return use_fast_cpu_convolution(_assign(module, state, facts.path, lambda _: dtype, device))
+
+
+def load_text_encoder(
+    facts: CheckpointFacts, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
+) -> UMT5EncoderModel:
+    """A UMT5 encoder; its tokenizer comes from `load_tokenizer`."""
+    state = _module_state(facts)
+    module = _on_meta(lambda: UMT5EncoderModel(UMT5Config(**configs.text_encoder_config(state))))
+    module = _assign(module, state, facts.path, lambda _: dtype, device)
+    module.tie_weights()  # assigning made two parameters of the shared embedding
+    return module
+
+
+def load_tokenizer(path: Path) -> PromptTokenizer:
+    """The tokenizer in a spiece.model file, or the one that a UMT5 file of ComfyUI carries as a tensor.
+
+    Raises UserError if there is none.
+    """
+    content = path.read_bytes() if path.suffix == ".model" else _embedded_tokenizer(path)
+    try:
+        return PromptTokenizer(content)
+    except ValueError as error:
+        raise UserError(f"The tokenizer {path.name} is damaged", fix=DAMAGED) from error
+
+
+def load_image_encoder(
+    facts: CheckpointFacts,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    config: Mapping[str, Any] | None = None,
+) -> CLIPVisionModel:
+    """The vision tower of CLIP. `config`, else config.json beside the file, tells what shapes don't."""
+    state = _module_state(facts)
+    sizes = _override(configs.image_encoder_config(state), facts, config)
+    module = _on_meta(lambda: CLIPVisionModel(CLIPVisionConfig(**sizes)))
+    positions = state["embeddings.position_embedding.weight"].shape[0]
+    module = _assign(module, state, facts.path, lambda _: dtype, device)
+    # A buffer outside the state dict: the meta device left it without values.
+    module.embeddings.register_buffer(
+        "position_ids", torch.arange(positions, device=device)[None], persistent=False
+    )
+    return module
+
+
+def load_speech_encoder(
+    facts: CheckpointFacts,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    config: Mapping[str, Any] | None = None,
+) -> Wav2Vec2Model:
+    """wav2vec2. `config`, else config.json beside the file, tells what shapes don't."""
+    state = _module_state(facts)
+    sizes = _override(configs.speech_encoder_config(state), facts, config)
+    module = _on_meta(lambda: Wav2Vec2Model(Wav2Vec2Config(**sizes)))
+    return _assign(module, state, facts.path, lambda _: dtype, device)
+
+
+def _embedded_tokenizer(path: Path) -> bytes:
+    embedded = _read_file(path).get("spiece_model")
+    if embedded is None:
+        raise UserError(f"The tokenizer is missing: put spiece.model of umt5-xxl beside {path.name}")
+    return embedded.numpy().tobytes()
+
+
+def _read_file(path: Path) -> State:
+    if path.suffix.lower() != ".safetensors":
+        return read_pickle(path)
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+
+
+def _module_state(facts: CheckpointFacts) -> State:
+    state = read_state(facts)
+    unknown = unexplained_names(facts.component, state)
+    if unknown:
+        raise UserError(
+            f"{facts.path.name} has tensors that a {facts.component} does not have: {_first(unknown)}"
+        )
+    return to_module(facts.component, state)
+
+
+def _fitting_audio(facts: CheckpointFacts, audio: CheckpointFacts) -> State:
+    if not facts.has_image_branch:
+        raise UserError(f"InfiniteTalk needs an image-to-video model, {facts.path.name} is text-to-video")
+    if (facts.dim, facts.num_layers) != (audio.dim, audio.num_layers):
+        raise UserError(
+            f"{audio.path.name} belongs to a model of another size than {facts.path.name}",
+            value=f"{audio.num_layers} blocks of {audio.dim}",
+            allowed=f"{facts.num_layers} blocks of {facts.dim}",
+        )
+    return _module_state(audio)
+
+
+def _override(
+    sizes: dict[str, Any], facts: CheckpointFacts, config: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The same fields from `config`, or from config.json beside the file if it describes this network."""
+    if config is None:
+        beside = facts.files[0].parent / "config.json"
+        try:
+            config = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        except ValueError as error:
+            raise UserError(f"{beside} is not valid JSON") from error
+        described = ("hidden_size", "num_hidden_layers")
+        if not isinstance(config, dict) or any(config.get(name) != sizes[name] for name in described):
+            return sizes
+    return sizes | {name: config[name] for name in sizes.keys() & config.keys()}
+
+
+def _on_meta(build: Callable[[], M]) -> M:
+    with torch.device("meta"):
+        return build()
+
+
+def _assign(
+    module: M, state: State, path: Path, dtype_of: Callable[[str], torch.dtype], device: torch.device | str
+) -> M:
+    _check_fit(module, state, path)
+    ready = {name: _place(state.pop(name), dtype_of(name), device) for name in list(state)}
+    module.load_state_dict(ready, strict=True, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _place(tensor: Tensor, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+
+def _check_fit(module: nn.Module, state: State, path: Path) -> None:
+    wanted = module.state_dict()
+    missing, extra = wanted.keys() - state.keys(), state.keys() - wanted.keys()
+    odd = [name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape]
+    for problem, names in (("lacks", missing), ("has unexpected", extra), ("has other shapes in", odd)):
+        if names:
+            raise UserError(f"{path.name} does not fit its own architecture: it {problem} {_first(names)}")
+
+
+def _first(names: Any) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

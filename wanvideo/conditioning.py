@@ -1,0 +1,284 @@
+"""What the denoiser is told: prompts, pictures and speech of a job, and the conditions of each of its windows.
+
+The tensor functions at the end take everything as arguments, so that a recorded run of the official code can be replayed
+through them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wanvideo.lending import JobModels
+from wanvideo.media.frames import read_frame_at, read_frames
+from wanvideo.media.pictures import fit_mask, fit_picture, load_picture
+from wanvideo.media.sound import SPEECH_RATE, arrange_speakers, normalise_loudness, speech_samples
+from wanvideo.models.image_encoder import encode_picture
+from wanvideo.models.speaker_map import SpeakerRegions
+from wanvideo.models.speech_encoder import encode_speech
+from wanvideo.models.text_encoder import encode_prompt
+from wanvideo.models.transformer import AudioContext, WanTransformer
+from wanvideo.models.vae import encode
+from wanvideo.plan import SPEECH_FPS, GenerationPlan
+from wanvideo.request import TALK
+from wanvideo.sampling.denoise import Predict
+from wanvideo.sampling.guidance import Branch
+from wanvideo.sampling.preview import fit_colours
+from wanvideo.windows import Window
+
+FACE_MARGIN = 0.05  # of the picture's height and of a half's width, around the default speaker regions
+SPEECH_CONTEXT = (-2, -1, 0, 1, 2)  # speech frames seen around each pixel frame
+SAMPLES_PER_FRAME = int(SPEECH_RATE / SPEECH_FPS)
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureConditions:
+    """The picture a window starts from: pixels (3, 1, H, W), CLIP tokens (257, dim), latents with mask (20, T, h, w)."""
+
+    picture: Tensor
+    image_embeds: Tensor
+    image_latents: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobInputs:
+    """What all windows share. `prompt_embeds`: prompt -> (rows, dim). `speech`: per speaker (frames, layers, channels).
+
+    `still`: picture conditions when the source is a picture. `colour_reference` (3, 1, H, W): what talk's colours are held
+    to, the first picture for all windows. `source_latents` (16, T, h, w): a video to start from.
+    """
+
+    prompt_embeds: dict[str, Tensor]
+    preview_colours: Tensor
+    speech: tuple[Tensor, ...] = ()
+    regions: SpeakerRegions | None = None
+    still: PictureConditions | None = None
+    colour_reference: Tensor | None = None
+    source_latents: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowConditions:
+    """What one window is denoised under; a task leaves out what it has not.
+
+    `speech`: (speakers, frames, 5, layers, channels). `motion_latents`: (16, m, h, w), clean start of the window.
+    """
+
+    prompt_embeds: Tensor
+    negative_embeds: Tensor | None = None
+    picture: PictureConditions | None = None
+    speech: Tensor | None = None
+    regions: SpeakerRegions | None = None
+    motion_latents: Tensor | None = None
+
+
+def encode_inputs(plan: GenerationPlan, models: JobModels, report: Report) -> JobInputs:
+    """Everything that is the same in all windows; each encoder is lent once."""
+    report("text")
+    prompt_embeds = _encode_prompts(plan, models)
+    speech: tuple[Tensor, ...] = ()
+    if plan.task == TALK:
+        report("speech")
+        speech = _encode_speech(plan, models)
+    report("picture")
+    still = _encode_still(plan, models)
+    with models.vae() as vae:
+        return JobInputs(
+            prompt_embeds=prompt_embeds,
+            preview_colours=fit_colours(lambda card: encode(vae, card)),
+            speech=speech,
+            regions=_regions(plan) if plan.speakers == 2 else None,
+            still=still,
+            colour_reference=fit_picture(_source_picture(plan), plan.height, plan.width) if plan.task == TALK else None,
+            source_latents=encode(vae, _source_clip(plan)) if _starts_from_video(plan) else None,
+        )
+
+
+def window_conditions(
+    plan: GenerationPlan, window: Window, inputs: JobInputs, motion: Tensor | None, models: JobModels
+) -> WindowConditions:
+    """Conditions of one window; `motion` (3, m, H, W) are the last pixels of the window before, in [-1, 1]."""
+    picture = inputs.still
+    if plan.task == TALK and picture is None:
+        frame = read_frame_at(plan.request.video or "", window.start, plan.settings.fps)
+        pixels = fit_picture(Image.fromarray(frame), plan.height, plan.width)
+        picture = encode_picture_conditions(models, pixels, window.frames)
+    motion_latents = None
+    if plan.task == TALK and picture is not None:
+        with models.vae() as vae:
+            motion_latents = encode(vae, picture.picture if motion is None else motion)
+    return WindowConditions(
+        prompt_embeds=inputs.prompt_embeds[plan.prompts[window.index]],
+        negative_embeds=inputs.prompt_embeds.get(plan.settings.negative_prompt),
+        picture=picture,
+        speech=speech_windows(inputs.speech, window) if inputs.speech else None,
+        regions=inputs.regions,
+        motion_latents=motion_latents,
+    )
+
+
+def predictor(
+    transformer: WanTransformer, conditions: WindowConditions, latents: Tensor, riflex_freq_index: int = 0
+) -> Predict:
+    """One forward pass per call, with everything that does not depend on the step embedded beforehand."""
+    device = latents.device
+    picture = conditions.picture
+    image_embeds = None if picture is None else picture.image_embeds[None].to(device)
+    contexts = {True: transformer.embed_context(conditions.prompt_embeds[None].to(device), image_embeds)}
+    if conditions.negative_embeds is not None:
+        contexts[False] = transformer.embed_context(conditions.negative_embeds[None].to(device), image_embeds)
+    audio: dict[bool, AudioContext | None] = {True: None, False: None}
+    if conditions.speech is not None:
+        speech = conditions.speech.to(device)
+        regions = None if conditions.regions is None else SpeakerRegions(conditions.regions.masks.to(device))
+        silence = torch.zeros_like(speech[-1:])  # of ONE speaker, also for two: the reference's unconditional pass
+        audio[True] = AudioContext(transformer.embed_audio(speech[None]), regions)
+        audio[False] = AudioContext(transformer.embed_audio(silence[None]))
+    image_latents = None if picture is None else picture.image_latents[None].to(device)
+    rotary = transformer.rotary(latents, riflex_freq_index)
+
+    def predict(latents: Tensor, timestep: Tensor, branch: Branch) -> Tensor:
+        seen = latents if image_latents is None else torch.cat([latents, image_latents], dim=1)
+        return transformer(seen, timestep, contexts[branch.prompt], rotary=rotary, audio=audio[branch.speech])
+
+    return predict
+
+
+def encode_picture_conditions(
+    models: JobModels, picture: Tensor, frames: int, end_picture: Tensor | None = None
+) -> PictureConditions:
+    """CLIP tokens and image latents of a picture (3, 1, H, W) that opens `frames` frames."""
+    with models.image_encoder() as image_encoder:
+        image_embeds = encode_picture(image_encoder, picture)
+    with models.vae() as vae:
+        image_latents = with_mask(encode(vae, reference_clip(picture, frames, end_picture)), end_picture is not None)
+    return PictureConditions(picture=picture, image_embeds=image_embeds, image_latents=image_latents)
+
+
+def reference_clip(picture: Tensor, frames: int, end_picture: Tensor | None = None) -> Tensor:
+    """(3, frames, H, W): the picture, mid-grey frames (0.0, not black), and the end picture if there is one."""
+    grey = torch.zeros_like(picture).expand(-1, frames - 1 - (end_picture is not None), -1, -1)
+    parts = [picture, grey] if end_picture is None else [picture, grey, end_picture]
+    return torch.cat(parts, dim=1)
+
+
+def with_mask(latents: Tensor, has_end: bool = False) -> Tensor:
+    """(16, T, h, w) -> (20, T, h, w): four mask channels first, one per pixel frame of a latent frame; 1 = given.
+
+    The first pixel frame fills all four channels of the first latent frame; an end picture only the last of the last.
+    """
+    mask = torch.zeros(4, *latents.shape[1:], device=latents.device)
+    mask[:, 0] = 1
+    if has_end:
+        mask[3, -1] = 1
+    return torch.cat([mask, latents])
+
+
+def speech_windows(speech: Sequence[Tensor], window: Window) -> Tensor:
+    """(speakers, frames, 5, layers, channels): per pixel frame the speech frames around it, by absolute index.
+
+    An index past either end is clamped; in the tail window speech that ends inside is first continued by its mirror image.
+    """
+    per_speaker = []
+    for embedding in speech:
+        source = mirror_tail(embedding, window.start + window.frames) if window.is_tail else embedding
+        indices = torch.arange(window.start, window.start + window.frames)[:, None] + torch.tensor(SPEECH_CONTEXT)
+        per_speaker.append(source[indices.clamp(0, len(source) - 1)])
+    return torch.stack(per_speaker)
+
+
+def mirror_tail(embedding: Tensor, end: int) -> Tensor:
+    """Append the last `end - len + 3` rows in reverse when the speech ends before row `end` or on it."""
+    missing = end - len(embedding) + 3
+    if end < len(embedding):
+        return embedding
+    return torch.cat([embedding, embedding[-missing:].flip(0)])
+
+
+def speaker_masks(boxes: Sequence[Sequence[float]], height: int, width: int) -> Tensor:
+    """(3, height, width): person 1, person 2, background, on the source picture.
+
+    Boxes are [x0, y0, x1, y1] with x = columns; without any, the left and the right half less a margin.
+    """
+    masks = torch.zeros(3, height, width)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes or _halves(height, width), strict=False):
+        mask[int(y0) : int(y1), int(x0) : int(x1)] = 1
+    masks[2] = (masks[:2].sum(dim=0) == 0).float()
+    return masks
+
+
+def token_masks(masks: Tensor) -> Tensor:
+    """Masks (3, h, w) at latent resolution -> (3, tokens) of 0 / 1, one per 2 x 2 patch."""
+    tokens = torch.nn.functional.interpolate(masks[None], (masks.shape[1] // 2, masks.shape[2] // 2), mode="nearest")[0]
+    return (tokens > 0).float().flatten(1)
+
+
+def _halves(height: int, width: int) -> list[tuple[float, float, float, float]]:
+    half, rows = width // 2, (int(height * FACE_MARGIN), int(height * (1 - FACE_MARGIN)))
+    left, right = int(half * FACE_MARGIN), int(half * (1 - FACE_MARGIN))
+    return [(left, rows[0], right, rows[1]), (half + left, rows[0], half + right, rows[1])]
+
+
+def _regions(plan: GenerationPlan) -> SpeakerRegions:
+    picture = _source_picture(plan)
+    masks = fit_mask(speaker_masks(plan.request.speaker_boxes, picture.height, picture.width), plan.height, plan.width)
+    latent_size = (plan.height // 8, plan.width // 8)
+    latent_masks = torch.nn.functional.interpolate(masks[None], latent_size, mode="nearest")[0]
+    return SpeakerRegions(token_masks((latent_masks > 0).float()))
+
+
+def _encode_prompts(plan: GenerationPlan, models: JobModels) -> dict[str, Tensor]:
+    wanted = list(plan.prompts)
+    if any(scale != 1 for scale in plan.settings.guidance_scale):
+        wanted.append(plan.settings.negative_prompt)
+    tokenizer = models.tokenizer()
+    with models.text_encoder() as text_encoder:
+        return {prompt: encode_prompt(text_encoder, tokenizer, prompt) for prompt in dict.fromkeys(wanted)}
+
+
+def _encode_speech(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...]:
+    """One embedding per speaker; speech shorter than the video, or than one window, is continued by silence."""
+    tracks = [normalise_loudness(speech_samples(path), SPEECH_RATE) for path in plan.request.audio]
+    tracks, _ = arrange_speakers(tracks or [np.zeros(1)], plan.request.audio_order)  # type: ignore[arg-type]
+    shortest = max(plan.total_frames, plan.windows[0].frames) * SAMPLES_PER_FRAME
+    with models.speech_encoder() as speech_encoder:
+        embeddings = []
+        for track in tracks:
+            samples = np.pad(track, (0, max(0, shortest - len(track)))).astype(np.float32)
+            frames = len(samples) // SAMPLES_PER_FRAME
+            embeddings.append(encode_speech(speech_encoder, torch.from_numpy(samples), frames))
+    return tuple(embeddings)
+
+
+def _encode_still(plan: GenerationPlan, models: JobModels) -> PictureConditions | None:
+    """Conditions of the source picture; None when there is none or it is a video that talk follows frame by frame."""
+    if plan.request.image is None or plan.models.image_encoder is None:
+        return None
+    picture = fit_picture(load_picture(plan.request.image), plan.height, plan.width)
+    end = plan.request.end_image
+    end_picture = None if end is None else fit_picture(load_picture(end), plan.height, plan.width)
+    return encode_picture_conditions(models, picture, plan.windows[0].frames, end_picture)
+
+
+def _starts_from_video(plan: GenerationPlan) -> bool:
+    return plan.task != TALK and plan.request.video is not None and plan.settings.steps.start > 0
+
+
+def _source_picture(plan: GenerationPlan) -> Image.Image:
+    if plan.request.image is not None:
+        return load_picture(plan.request.image)
+    return Image.fromarray(read_frame_at(plan.request.video or "", 0, plan.settings.fps))
+
+
+def _source_clip(plan: GenerationPlan) -> Tensor:
+    """(3, frames, H, W): the source video at the plan's rate and size; its last frame fills what is missing."""
+    frames = []
+    for frame in read_frames(plan.request.video or "", plan.settings.fps):
+        frames.append(fit_picture(Image.fromarray(frame), plan.height, plan.width))
+        if len(frames) == plan.total_frames:
+            break
+    return torch.cat(frames + frames[-1:] * (plan.total_frames - len(frames)), dim=1)

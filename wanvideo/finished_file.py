@@ -1,0 +1,70 @@
+"""From finished windows to one file: where a job keeps its windows, the sound that goes in, what the metadata says."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from wanvideo import __version__
+from wanvideo.media.segments import JobFolder
+from wanvideo.media.sound import Sound, load_sound, mix_sounds
+from wanvideo.media.video import join_segments
+from wanvideo.plan import GenerationPlan
+from wanvideo.request import to_mapping
+
+PATH_FIELDS = ("image", "end_image", "video", "model")
+
+
+def job_folder(plan: GenerationPlan) -> JobFolder:
+    """The folder of the job's windows beside its output. Its name depends on all that shapes the frames, so that another
+    plan for the same output never takes up these windows."""
+    shaping = json.dumps([to_mapping(plan.request), plan.effective(), _model_files(plan), list(plan.prompts)], sort_keys=True)
+    mark = hashlib.sha256(shaping.encode()).hexdigest()[:12]
+    return JobFolder(plan.output.parent / ".work" / f"{plan.output.stem}_{mark}", fps=plan.settings.fps)
+
+
+def join_windows(plan: GenerationPlan, folder: JobFolder, output: Path) -> Path:
+    """The windows in `folder` as one mp4 with the ORIGINAL sound; returns the name it got (nothing is overwritten)."""
+    return join_segments(
+        folder.segments(), output, fps=plan.settings.fps, sound=_original_sound(plan), metadata={"comment": _comment(plan)}
+    )
+
+
+def keep_finished(plan: GenerationPlan) -> Path | None:
+    """What a stopped job had finished, as `name_part.mp4`; None when no window was."""
+    folder = job_folder(plan)
+    if not folder.finished():
+        return None
+    return join_windows(plan, folder, plan.output.with_stem(f"{plan.output.stem}_part"))
+
+
+def _original_sound(plan: GenerationPlan) -> Sound | None:
+    if not plan.uses_speech:
+        return None
+    return mix_sounds([load_sound(path) for path in plan.request.audio], plan.request.audio_order)  # type: ignore[arg-type]
+
+
+def _comment(plan: GenerationPlan) -> str:
+    """The request, what really ran and by what, as JSON; file names without their folders."""
+    written: dict[str, Any] = {
+        "request": _without_folders(to_mapping(plan.request)),
+        "effective": plan.effective(),
+        "models": _model_files(plan),
+        "notes": list(plan.notes),
+        "version": __version__,
+    }
+    return json.dumps(written, ensure_ascii=False, sort_keys=True)
+
+
+def _without_folders(request: dict[str, Any]) -> dict[str, Any]:
+    bare = {name: Path(value).name if name in PATH_FIELDS else value for name, value in request.items()}
+    if "audio" in bare:
+        bare["audio"] = [Path(path).name for path in bare["audio"]]
+    return bare
+
+
+def _model_files(plan: GenerationPlan) -> dict[str, list[list[Any]]]:
+    """Component -> [name, bytes] of each of its files."""
+    return {
+        facts.component: [[file.name, file.stat().st_size] for file in facts.files] for facts in plan.models.checkpoints
+    }

@@ -1,0 +1,31 @@
+"""What the request's files are, read from their headers: the planner's facts. Loads no pixels, no torch."""
+
+from dataclasses import dataclass
+
+from wanvideo.errors import UserError
+from wanvideo.media.probe import PictureFacts, SoundFacts, VideoFacts, probe_picture, probe_sound, probe_video
+from wanvideo.request import GenerationRequest
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFacts:
+    """Facts of the files a request names; None or empty where it names none."""
+
+    picture: PictureFacts | None = None
+    end_picture: PictureFacts | None = None
+    video: VideoFacts | None = None
+    sounds: tuple[SoundFacts, ...] = ()
+
+
+def inspect_inputs(request: GenerationRequest) -> InputFacts:
+    """Probe every file of the request. Raises UserError naming the first one that can't be used."""
+    if len(request.audio) > 2:
+        raise UserError("too many speakers", value=len(request.audio), allowed="one or two sound files")
+    return InputFacts(
+        picture=probe_picture(request.image) if request.image else None,
+        end_picture=probe_picture(request.end_image) if request.end_image else None,
+        video=probe_video(request.video) if request.video else None,
+        sounds=tuple(probe_sound(path) for path in request.audio),
+    )

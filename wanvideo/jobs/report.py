@@ -1,0 +1,83 @@
+"""The progress callback of a job: tells the store, measures the pace, and carries a stop into the pipeline."""
+
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from wanvideo.errors import Cancelled
+from wanvideo.jobs.job import Job
+from wanvideo.jobs.store import JobStore
+from wanvideo.request import ProgressEvent
+
+WRITE_SECONDS = 0.2
+PREVIEW_QUALITY = 88
+
+
+@dataclass(slots=True)
+class Pace:
+    """Seconds per step and seconds to go, from the steps seen so far over all windows."""
+
+    begun: float = 0.0
+    first: int = -1
+    last: float = 0.0
+    done: int = -1
+    seconds_per_step: float | None = None
+
+    def measure(self, event: ProgressEvent, now: float) -> dict[str, float | None]:
+        """`seconds_per_step` of the latest step; `eta` takes the decoding between windows in."""
+        if event.steps:
+            self._step(event.window * event.steps + event.step, now)
+        eta = None
+        if event.steps and self.done > self.first >= 0:
+            to_go = event.windows * event.steps - self.done
+            eta = (self.last - self.begun) / (self.done - self.first) * to_go
+        return {"seconds_per_step": self.seconds_per_step, "eta": eta}
+
+    def _step(self, done: int, now: float) -> None:
+        if self.first < 0:
+            self.begun, self.first = now, done
+        elif done > self.done:
+            self.seconds_per_step = (now - self.last) / (done - self.done)
+        else:
+            return
+        self.last, self.done = now, done
+
+
+class JobReport:
+    """Call it with each ProgressEvent. Raises Cancelled when the job was stopped or lost, or the worker is leaving."""
+
+    def __init__(self, store: JobStore, job: Job, leaving: Event) -> None:
+        self._store, self._job, self._leaving = store, job, leaving
+        self._pace = Pace()
+        self._stage: tuple[str, int] | None = None
+        self._written = 0.0
+
+    def __call__(self, event: ProgressEvent) -> None:
+        if self._leaving.is_set() or not self._store.may_continue(self._job):
+            raise Cancelled
+        now = time.monotonic()
+        pace = self._pace.measure(event, now)
+        stage = (event.stage, event.window)
+        if stage == self._stage and now - self._written < WRITE_SECONDS:
+            return
+        self._stage, self._written = stage, now
+        self._store.progress(self._job, {**_described(event), **pace}, self._save_preview(event.preview))
+
+    def _save_preview(self, picture: Any) -> Path | None:
+        """Write (height, width, 3) uint8 beside the queue; None keeps the last one."""
+        if picture is None:
+            return None
+        from PIL import Image
+
+        path = self._store.path.parent / f"preview_{self._job.id}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        Image.fromarray(picture).save(partial, format="JPEG", quality=PREVIEW_QUALITY)
+        partial.replace(path)
+        return path
+
+
+def _described(event: ProgressEvent) -> dict[str, Any]:
+    return {item.name: getattr(event, item.name) for item in fields(event) if item.name != "preview"}

@@ -1,0 +1,67 @@
+"""Keeps one worker process alive for as long as the page runs."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from wanvideo.jobs.store import JobStore
+from wanvideo.jobs.worker import worker_name
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parents[2]
+RESTART_SECONDS = 2.0
+STOP_SECONDS = 8.0
+
+
+class Supervisor:
+    """Starts the worker of `store`, starts it again when it dies, and ends it with `stop`."""
+
+    def __init__(self, store: JobStore, module: str = "wanvideo.jobs.worker") -> None:
+        self._store, self._module = store, module
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+
+    def start(self) -> None:
+        """Return at once; the worker comes up in the background."""
+        self._process = self._launch()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the worker to leave, and end it when it does not. A job in work goes back to the queue."""
+        self._stopping.set()
+        process = self._process
+        if process is None:
+            return
+        if process.stdin:
+            process.stdin.close()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._store.abandon(worker_name(process.pid))
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id."""
+        return self._process.pid if self._process else None
+
+    def _watch(self) -> None:
+        while self._process is not None:
+            status = self._process.wait()
+            self._store.abandon(worker_name(self._process.pid))
+            if self._stopping.wait(RESTART_SECONDS):
+                return
+            log.warning("the worker ended with status %s and is started again", status)
+            self._process = self._launch()
+
+    def _launch(self) -> "subprocess.Popen[bytes]":
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        command = [sys.executable, "-m", self._module, str(self._store.path)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)

@@ -1,0 +1,61 @@
+"""UMT5: a prompt -> one row per token, as Wan 2.1's text branch reads it."""
+
+import html
+import re
+from pathlib import Path
+
+import ftfy
+import sentencepiece
+import torch
+from torch import Tensor
+from transformers import UMT5EncoderModel
+
+MAX_TOKENS = 512
+END_OF_TEXT = 1
+
+
+class PromptTokenizer:
+    """sentencepiece pieces of a cleaned prompt, closed by the end-of-text token."""
+
+    def __init__(self, model: bytes) -> None:
+        """`model` is the content of a spiece.model file. Raises ValueError if it is not one."""
+        self._pieces = sentencepiece.SentencePieceProcessor()
+        try:
+            self._pieces.LoadFromSerializedProto(model)
+        except RuntimeError as error:
+            raise ValueError("not a sentencepiece model") from error
+
+    @classmethod
+    def from_file(cls, path: Path) -> "PromptTokenizer":
+        """Read a spiece.model file."""
+        return cls(path.read_bytes())
+
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self._pieces.GetPieceSize())
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids with the end-of-text token last; a longer prompt is cut to 512 in all."""
+        pieces: list[int] = self._pieces.EncodeAsIds(clean_prompt(prompt))
+        return [*pieces[: MAX_TOKENS - 1], END_OF_TEXT]
+
+
+def clean_prompt(prompt: str) -> str:
+    """Mend broken Unicode, undo HTML entities (doubled ones too) and make every run of white space one space.
+
+    The 'whitespace' cleaning of the official tokenizer.
+    """
+    mended = html.unescape(html.unescape(ftfy.fix_text(prompt)))
+    return re.sub(r"\s+", " ", mended.strip()).strip()
+
+
+@torch.no_grad()
+def encode_prompt(model: UMT5EncoderModel, tokenizer: PromptTokenizer, prompt: str) -> Tensor:
+    """Prompt -> (rows, dim), rows <= 512: the valid rows alone, in the model's dtype.
+
+    The transformer pads with zeros to 512. Encoding without padding gives the same rows as the official way,
+    which pads first and masks: masked keys have no weight in the softmax.
+    """
+    ids = torch.tensor([tokenizer.encode(prompt)], device=model.device)
+    rows: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    return rows[0]

@@ -1,0 +1,42 @@
+"""From what was asked to plans that can run: probes the inputs, the models folder and the machine, and asks the planner."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from wanvideo.checkpoint.catalog import resolve_models
+from wanvideo.hardware import probe_hardware
+from wanvideo.inputs import inspect_inputs
+from wanvideo.plan import GenerationPlan, make_plan
+from wanvideo.request import RANDOM_SEED, GenerationRequest, RuntimeOptions
+
+PROJECT = Path(__file__).parents[1]
+POCKET = PROJECT / "models" / "pocket"
+
+
+def prepare(request: GenerationRequest, options: RuntimeOptions, output: Path | None = None) -> tuple[GenerationPlan, ...]:
+    """One plan per variation (`request.count`), with seeds drawn and names chosen. Raises UserError."""
+    facts = inspect_inputs(request)
+    models = resolve_models(request.task, request.model, model_folders(options))
+    machine = probe_hardware()
+    first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed
+    plans = []
+    for variation in range(request.count):
+        seeded = replace(request, seed=first + variation, count=1)
+        plans.append(make_plan(seeded, options, facts, models, machine, _output(seeded, options, output, variation)))
+    return tuple(plans)
+
+
+def model_folders(options: RuntimeOptions) -> Sequence[Path]:
+    """Where checkpoints are looked for: the chosen folder, then the bundled pocket model."""
+    chosen = Path(options.models_dir)
+    return [chosen, POCKET] if not POCKET.is_relative_to(chosen.resolve()) else [chosen]
+
+
+def _output(request: GenerationRequest, options: RuntimeOptions, wanted: Path | None, variation: int) -> Path:
+    if wanted is not None:
+        return wanted if variation == 0 else wanted.with_stem(f"{wanted.stem}_{variation + 1}")
+    stamp = datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    return Path(options.output_dir) / f"{stamp}_{request.task}_{request.seed}.mp4"

@@ -1,0 +1,1 @@
+"""From noise to latents: sigma tables, steppers, guidance and the one denoising loop."""

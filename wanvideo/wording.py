@@ -1,0 +1,49 @@
+"""A plan and a machine in plain words, for the command line and the page."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from wanvideo.hardware import Hardware
+from wanvideo.plan import GenerationPlan
+
+_COMPONENTS = ("transformer", "audio", "text_encoder", "image_encoder", "speech_encoder", "vae")
+
+
+def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
+    """(subject, sentence) pairs: everything that was decided but the notes."""
+    settings, frames = plan.settings, plan.total_frames
+    guidance = ", ".join(f"{scale:g}" for scale in dict.fromkeys(settings.guidance_scale))
+    yield "task", plan.task
+    yield "model", f"{plan.models.profile.label} ({plan.models.name})"
+    for file in model_files(plan):
+        yield f"  {file['component']}", f"{file['path']} ({file['bytes'] / 1e6:,.1f} MB)"
+    yield "size", f"{plan.width} x {plan.height} pixels"
+    yield "length", f"{frames} frames at {settings.fps:g} a second, {frames / settings.fps:.2f} seconds"
+    yield "windows", f"{len(plan.windows)} of {plan.windows[0].frames} frames"
+    yield "sampler", f"{settings.sampler}, {len(settings.steps)} steps, flow shift {settings.flow_shift:g}"
+    yield "guidance", f"{guidance}; audio guidance {settings.audio_guidance_scale:g}"
+    yield "passes", f"{plan.passes_per_step} through the transformer a step"
+    yield "seed", str(plan.seed)
+    yield "runs on", f"{plan.device} in {plan.dtype}"
+    yield "attention", plan.attention
+    yield "quantization", plan.quantization
+    yield "output", str(plan.output)
+
+
+def model_files(plan: GenerationPlan) -> list[dict[str, Any]]:
+    """component, path and bytes of every model the plan uses."""
+    found = {name: getattr(plan.models, name) for name in _COMPONENTS}
+    return [
+        {"component": name, "path": str(facts.path), "bytes": facts.bytes} for name, facts in found.items() if facts
+    ]
+
+
+def describe_machine(machine: Hardware) -> Iterator[str]:
+    """One line for the computer, one for each card."""
+    memory = machine.ram_bytes / 2**30
+    yield f"{machine.system}, {machine.cpu}, {machine.cores} cores, {memory:.0f} GiB of memory"
+    for gpu in machine.gpus:
+        major, minor = gpu.compute_capability
+        yield f"{gpu.name}, sm {major}.{minor}, {gpu.total_bytes / 2**30:.0f} GiB, driver {gpu.driver}"
+    if not machine.gpus:
+        yield "no NVIDIA card: everything runs on the CPU"
