@@ -1,4 +1,5 @@
-"""Which files make up a model: every checkpoint of the models folder, and the companions that fit a transformer by shape.
+"""Which files make up a model: every checkpoint of the models folder, and the companions that fit a
+transformer by shape.
 
 The pocket model is found the same way as a 14B one: its encoders have its sizes, so only they fit it.
 """
@@ -13,13 +14,30 @@ from typing import Any
 
 from wanvideo.checkpoint.inspect import CheckpointFacts, inspect_checkpoint
 from wanvideo.errors import UserError
-from wanvideo.request import IMAGE_TO_VIDEO, TALK, TEXT_TO_VIDEO
+from wanvideo.fields import read_values
+from wanvideo.request import IMAGE_TO_VIDEO, REQUEST_FIELDS, TALK, TEXT_TO_VIDEO
 
 log = logging.getLogger(__name__)
 
 PROFILE_NAME = "model.json"
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-TRANSFORMER_KIND = {TALK: "i2v", IMAGE_TO_VIDEO: "i2v", TEXT_TO_VIDEO: "t2v"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskNeeds:
+    """Which transformer a task runs on (i2v or t2v), and whether it needs the speech branch and its
+    encoder.
+    """
+
+    transformer: str
+    speech: bool = False
+
+
+TASK_NEEDS: Mapping[str, TaskNeeds] = {
+    TALK: TaskNeeds(transformer="i2v", speech=True),
+    IMAGE_TO_VIDEO: TaskNeeds(transformer="i2v"),
+    TEXT_TO_VIDEO: TaskNeeds(transformer="t2v"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +51,16 @@ class ModelProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
-    """The files one task needs, each with the facts of its header; encoders the task does not use are None."""
+    """The files one task needs, each with the facts of its header; encoders the task does not use are
+    None.
+    """
 
     name: str
     profile: ModelProfile
     transformer: CheckpointFacts
     vae: CheckpointFacts
     text_encoder: CheckpointFacts
+    tokenizer: Path
     audio: CheckpointFacts | None = None
     image_encoder: CheckpointFacts | None = None
     speech_encoder: CheckpointFacts | None = None
@@ -47,7 +68,14 @@ class ModelSet:
     @property
     def checkpoints(self) -> tuple[CheckpointFacts, ...]:
         """The files' facts, without the ones the task does not use."""
-        every = (self.transformer, self.audio, self.vae, self.text_encoder, self.image_encoder, self.speech_encoder)
+        every = (
+            self.transformer,
+            self.audio,
+            self.vae,
+            self.text_encoder,
+            self.image_encoder,
+            self.speech_encoder,
+        )
         return tuple(facts for facts in every if facts is not None)
 
 
@@ -58,7 +86,8 @@ PUBLISHED_DEFAULTS: Mapping[tuple[int, str], Mapping[str, Any]] = {
 
 
 def resolve_models(task: str, wanted: str | None, folders: Iterable[Path]) -> ModelSet:
-    """The complete set for `task`: the wanted transformer (name or path), else the largest one whose companions are there.
+    """The complete set for `task`: the wanted transformer (name or path), else the largest one whose
+    companions are there.
 
     Raises UserError naming what is missing.
     """
@@ -76,7 +105,9 @@ def resolve_models(task: str, wanted: str | None, folders: Iterable[Path]) -> Mo
 
 
 def scan_folder(folder: Path) -> list[CheckpointFacts]:
-    """Facts of every usable checkpoint below `folder`; files that are something else are left out and logged."""
+    """Facts of every usable checkpoint below `folder`; files that are something else are left out and
+    logged.
+    """
     found = []
     for path in sorted(folder.rglob("*")):
         if path.suffix in MODEL_SUFFIXES and path.is_file():
@@ -101,7 +132,7 @@ def model_name(facts: CheckpointFacts) -> str:
 
 
 def _transformers(task: str, wanted: str | None, installed: list[CheckpointFacts]) -> list[CheckpointFacts]:
-    kind = TRANSFORMER_KIND[task]
+    kind = TASK_NEEDS[task].transformer
     usable = [facts for facts in installed if facts.component == "transformer" and _kind(facts) == kind]
     if wanted is None:
         return usable
@@ -132,7 +163,7 @@ def _complete(task: str, transformer: CheckpointFacts, installed: list[Checkpoin
         companions["image_encoder"] = _fitting(
             installed, transformer, "image_encoder", dim=transformer.image_dim
         )
-    if task == TALK:
+    if TASK_NEEDS[task].speech:
         audio = transformer
         if not transformer.has_audio:
             audio = companions["audio"] = _fitting(
@@ -147,6 +178,7 @@ def _complete(task: str, transformer: CheckpointFacts, installed: list[Checkpoin
         transformer=transformer,
         vae=_fitting(installed, transformer, "vae"),
         text_encoder=text_encoder,
+        tokenizer=_tokenizer(text_encoder),
         **companions,
     )
 
@@ -171,13 +203,29 @@ def _size(facts: CheckpointFacts, name: str) -> int | None:
     return value
 
 
+def _tokenizer(text_encoder: CheckpointFacts) -> Path:
+    """spiece.model beside the text encoder or in a folder umt5-xxl there; else the file itself, as ComfyUI's
+    embed it.
+    """
+    folder = text_encoder.path.parent
+    places = (
+        folder / "spiece.model",
+        folder / "umt5-xxl" / "spiece.model",
+        folder / "google" / "umt5-xxl" / "spiece.model",
+    )
+    return next((place for place in places if place.exists()), text_encoder.path)
+
+
 def _profile(task: str, transformer: CheckpointFacts) -> ModelProfile:
     """The profile file beside the transformer, or the published defaults of its size."""
     path = transformer.path.parent / PROFILE_NAME
     if path.exists():
         written = json.loads(path.read_text(encoding="utf-8"))
+        defaults = written.get("defaults", {})
         return ModelProfile(
-            label=written["label"], area=written.get("area"), defaults=written.get("defaults", {})
+            label=written["label"],
+            area=written.get("area"),
+            defaults={task: read_values(REQUEST_FIELDS, part) for task, part in defaults.items()},
         )
     defaults = PUBLISHED_DEFAULTS.get((transformer.dim, task), {})
     return ModelProfile(label=model_name(transformer), defaults={task: defaults})

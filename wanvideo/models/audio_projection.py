@@ -37,8 +37,8 @@ class AudioProjection(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """(batch, frames, window, layers, channels) -> (batch, latent_frames, context_tokens, output_dim).
 
-        The first latent frame stands for one pixel frame and sees its window; every later one stands for four and sees
-        the eight consecutive speech frames around them (infinitetalk: proj1 and proj1_vf).
+        The first latent frame stands for one pixel frame and sees its window; every later one stands for four
+        and sees the eight consecutive speech frames around them (infinitetalk: proj1 and proj1_vf).
         """
         first = torch.relu(self.proj1(windows[:, :1].flatten(2)))
         latter = torch.relu(self.proj1_vf(self._latter_windows(windows[:, 1:]).flatten(2)))
@@ -47,7 +47,9 @@ class AudioProjection(nn.Module):
         return self.norm(tokens)
 
     def _latter_windows(self, windows: Tensor) -> Tensor:
-        groups = windows.unflatten(1, (-1, self.config.vae_scale))  # (batch, latent, frame of group, window, layer, channel)
+        groups = windows.unflatten(
+            1, (-1, self.config.vae_scale)
+        )  # (batch, latent, frame of group, window, layer, channel)
         middle = self.config.window // 2
         head = groups[:, :, 0, : middle + 1]
         inner = groups[:, :, 1:-1, middle]

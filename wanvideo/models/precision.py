@@ -1,7 +1,7 @@
 """Which parts of the transformer stay in fp32 whatever the compute dtype, as the official code has it.
 
-Guidance multiplies the rounding of the time embedding and of the output projection, and norms and modulation set the gain
-of every token, while all of them together are under one per cent of the bytes.
+Guidance multiplies the rounding of the time embedding and of the output projection, and norms and modulation
+set the gain of every token, while all of them together are under one per cent of the bytes.
 """
 
 import re
@@ -29,7 +29,9 @@ class FP32LayerNorm(nn.LayerNorm):
     def forward(self, hidden_states: Tensor) -> Tensor:
         weight = None if self.weight is None else self.weight.float()
         bias = None if self.bias is None else self.bias.float()
-        normed = nn.functional.layer_norm(hidden_states.float(), self.normalized_shape, weight, bias, self.eps)
+        normed = nn.functional.layer_norm(
+            hidden_states.float(), self.normalized_shape, weight, bias, self.eps
+        )
         return normed.to(hidden_states.dtype)
 
 

@@ -17,17 +17,21 @@ class Rotary:
     sin: Tensor
 
     def rotate(self, states: Tensor) -> Tensor:
-        """Rotate the interleaved pairs (x0, x1), (x2, x3), ... of (batch, tokens, heads, head_dim) in fp32."""
+        """Rotate the interleaved pairs (x0, x1), (x2, x3), ... of (batch, tokens, heads, head_dim) in
+        fp32.
+        """
         even, odd = states.float().unflatten(-1, (-1, 2)).unbind(-1)
         rotated = torch.stack([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], dim=-1)
         return rotated.flatten(-2).to(states.dtype)
 
 
-def video_rotary(grid: tuple[int, int, int], head_dim: int, device: torch.device, riflex_index: int = 0) -> Rotary:
+def video_rotary(
+    grid: tuple[int, int, int], head_dim: int, device: torch.device, riflex_index: int = 0
+) -> Rotary:
     """Table for a (latent frames, rows, columns) grid of tokens, positions from 0 on every axis.
 
-    `riflex_index` k > 0 replaces the k-th temporal frequency by 0.9 * 2 pi / frames (RIFLEx), so that a clip longer than
-    the trained one does not repeat itself.
+    `riflex_index` k > 0 replaces the k-th temporal frequency by 0.9 * 2 pi / frames (RIFLEx), so that a clip
+    longer than the trained one does not repeat itself.
     """
     spatial = 2 * (head_dim // 6)
     dims = (head_dim - 2 * spatial, spatial, spatial)
@@ -45,7 +49,9 @@ def video_rotary(grid: tuple[int, int, int], head_dim: int, device: torch.device
 
 
 def line_rotary(positions: Tensor, head_dim: int) -> Rotary:
-    """Table for real-valued positions on one axis: (batch, tokens) -> Rotary; angles in fp32 as the reference has them."""
+    """Table for real-valued positions on one axis: (batch, tokens) -> Rotary; angles in fp32 as the reference
+    has them.
+    """
     frequencies = _frequencies(head_dim, torch.float32).to(positions.device)
     angles = (positions.float()[..., None] * frequencies)[:, :, None]
     return Rotary(angles.cos(), angles.sin())

@@ -1,15 +1,19 @@
 """Wan 2.1's diffusion transformer with InfiniteTalk's audio branch, over diffusers' modules.
 
 Tensor names in comments: batch B, latent frames T, tokens per frame N, all video tokens S = T * N.
-What does not depend on the timestep (context, audio tokens, rotary table) is made once by the `embed_*` methods and handed
-to every `forward`.
+What does not depend on the timestep (context, audio tokens, rotary table) is made once by the `embed_*`
+methods and handed to every `forward`.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformer3DModel, WanTransformerBlock
+from diffusers.models.transformers.transformer_wan import (
+    WanAttention,
+    WanTransformer3DModel,
+    WanTransformerBlock,
+)
 from torch import Tensor, nn
 
 from wanvideo.attention.sdpa import attend as exact_attention
@@ -25,7 +29,9 @@ PATCH = (1, 2, 2)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the cross-attention sees: text (B, 512, dim) and, for image models, picture tokens (B, 257, dim)."""
+    """What the cross-attention sees: text (B, 512, dim) and, for image models, picture tokens (B, 257,
+    dim).
+    """
 
     text: Tensor
     image: Tensor | None = None
@@ -50,22 +56,32 @@ class AudioCrossAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, hidden_states: Tensor, tokens: Tensor, positions: Tensor | None) -> Tensor:
-        """(B, S, dim) x (B, T, K, audio_dim) -> (B, S, dim); `positions` (B, S) tell two speakers' regions apart."""
+        """(B, S, dim) x (B, T, K, audio_dim) -> (B, S, dim); `positions` (B, S) tell two speakers' regions
+        apart.
+        """
         frames = tokens.shape[1]
         query = self.q_linear(hidden_states).unflatten(-1, (self.heads, -1))  # (B, S, heads, head_dim)
-        key, value = self.kv_linear(tokens).unflatten(-1, (2, self.heads, -1)).unbind(3)  # (B, T, K, heads, head_dim)
+        key, value = (
+            self.kv_linear(tokens).unflatten(-1, (2, self.heads, -1)).unbind(3)
+        )  # (B, T, K, heads, head_dim)
         key, value = key.flatten(0, 1), value.flatten(0, 1)
         if positions is not None:
             query = line_rotary(positions, query.shape[-1]).rotate(query)
             key = line_rotary(key_positions(key.shape[1] // 2, 2, key.device), key.shape[-1]).rotate(key)
-        attended = exact_attention(query.unflatten(1, (frames, -1)).flatten(0, 1), key, value)  # (B * T, N, heads, ...)
+        attended = exact_attention(
+            query.unflatten(1, (frames, -1)).flatten(0, 1), key, value
+        )  # (B * T, N, heads, ...)
         return self.proj(attended.flatten(2).reshape(hidden_states.shape))
 
 
 class Block(WanTransformerBlock):
-    """Self-attention, text and picture, speech, feed-forward: the order of the official InfiniteTalk block."""
+    """Self-attention, text and picture, speech, feed-forward: the order of the official InfiniteTalk
+    block.
+    """
 
-    def __init__(self, *, dim: int, ffn_dim: int, heads: int, eps: float, image: bool, audio: AudioConfig | None) -> None:
+    def __init__(
+        self, *, dim: int, ffn_dim: int, heads: int, eps: float, image: bool, audio: AudioConfig | None
+    ) -> None:
         super().__init__(dim, ffn_dim, heads, "rms_norm_across_heads", True, eps, dim if image else None)
         self.attention: AttentionFunction = exact_attention
         if audio is not None:
@@ -76,7 +92,9 @@ class Block(WanTransformerBlock):
         self, x: Tensor, context: Context, modulation: Tensor, rotary: Rotary, audio: AudioContext | None
     ) -> Tensor:
         """x (B, S, dim); modulation (B, 6, dim) in fp32."""
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.scale_shift_table + modulation).chunk(6, dim=1)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.scale_shift_table + modulation).chunk(
+            6, dim=1
+        )
 
         normed = (self.norm1(x.float()) * (1 + scale) + shift).type_as(x)
         query, key, value = _project(self.attn1, normed, normed)
@@ -97,7 +115,9 @@ class Block(WanTransformerBlock):
         query, key, value = _project(self.attn2, normed, context.text)
         attended = exact_attention(query, key, value)
         if context.image is not None:
-            key = self.attn2.norm_added_k(self.attn2.add_k_proj(context.image)).unflatten(2, (self.attn2.heads, -1))
+            key = self.attn2.norm_added_k(self.attn2.add_k_proj(context.image)).unflatten(
+                2, (self.attn2.heads, -1)
+            )
             value = self.attn2.add_v_proj(context.image).unflatten(2, (self.attn2.heads, -1))
             attended = attended + exact_attention(query, key, value)
         return self.attn2.to_out[0](attended.flatten(2))
@@ -124,22 +144,27 @@ class WanTransformer(WanTransformer3DModel):
     def set_attention(self, attention: AttentionFunction) -> None:
         """Use `attention` for the self-attention over video tokens; every other attention stays exact."""
         for block in self.blocks:
+            assert isinstance(block, Block)
             block.attention = attention
 
     def embed_context(self, prompt_embeds: Tensor, image_embeds: Tensor | None = None) -> Context:
         """Prompt rows (B, rows <= 512, text_dim) and picture tokens (B, 257, image_dim) -> Context.
 
-        Rows are padded with zeros to 512 BEFORE the text embedding, and the padding is attended: without it the output moves
-        by a third.
+        Rows are padded with zeros to 512 BEFORE the text embedding, and the padding is attended: without it
+        the output moves by a third.
         """
         padded = nn.functional.pad(prompt_embeds.float(), (0, 0, 0, TEXT_TOKENS - prompt_embeds.shape[1]))
         text = self.condition_embedder.text_embedder(padded).to(self.compute_dtype)
         if image_embeds is None:
             return Context(text)
-        return Context(text, self.condition_embedder.image_embedder(image_embeds.float()).to(self.compute_dtype))
+        return Context(
+            text, self.condition_embedder.image_embedder(image_embeds.float()).to(self.compute_dtype)
+        )
 
     def embed_audio(self, windows: Tensor) -> Tensor:
-        """Speech windows (B, speakers, frames, window, layers, channels) -> tokens (B, T, speakers * tokens, channels)."""
+        """Speech windows (B, speakers, frames, window, layers, channels) -> tokens (B, T, speakers * tokens,
+        channels).
+        """
         assert self.audio_proj is not None
         tokens = self.audio_proj(windows.to(self.compute_dtype).flatten(0, 1)).unflatten(0, windows.shape[:2])
         return tokens.transpose(1, 2).flatten(2, 3)
@@ -147,7 +172,9 @@ class WanTransformer(WanTransformer3DModel):
     def rotary(self, latents: Tensor, riflex_index: int = 0) -> Rotary:
         """The rotary table for latents (B, channels, T, height, width)."""
         grid = tuple(size // patch for size, patch in zip(latents.shape[2:], PATCH, strict=True))
-        return video_rotary((grid[0], grid[1], grid[2]), self.config.attention_head_dim, latents.device, riflex_index)
+        return video_rotary(
+            (grid[0], grid[1], grid[2]), self.config.attention_head_dim, latents.device, riflex_index
+        )
 
     def forward(
         self,
@@ -158,7 +185,9 @@ class WanTransformer(WanTransformer3DModel):
         rotary: Rotary | None = None,
         audio: AudioContext | None = None,
     ) -> Tensor:
-        """latents (B, in_channels, T, height, width), timestep (B,) in 0..1000, not rounded -> v (B, 16, T, ...) in fp32."""
+        """latents (B, in_channels, T, height, width), timestep (B,) in 0..1000, not rounded -> v (B, 16, T,
+        ...) in fp32.
+        """
         rotary = rotary or self.rotary(latents)
         patches = self.patch_embedding(latents.to(self.compute_dtype))
         time, modulation = self._embed_time(timestep)
@@ -190,7 +219,9 @@ def _project(attention: WanAttention, states: Tensor, source: Tensor) -> tuple[T
 
 
 def _sinusoid(timestep: Tensor, dim: int) -> Tensor:
-    """[cos | sin] of timestep * 10000^(-i / half), in float64 as the official code has it: fp32 alone costs 5e-6."""
+    """[cos | sin] of timestep * 10000^(-i / half), in float64 as the official code has it: fp32 alone costs
+    5e-6.
+    """
     half = dim // 2
     frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=timestep.device) / half)
     angles = timestep.double()[:, None] * frequencies

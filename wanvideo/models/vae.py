@@ -3,7 +3,7 @@
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @torch.no_grad()

@@ -1,0 +1,58 @@
+"""The VAE adapter: official goldens, normalisation, and the fast convolution against torch's own."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+
+from tests.checkpoint.samples import golden, relative_error
+from wanvideo.checkpoint.keys import to_module
+from wanvideo.models.vae import decode, encode, use_fast_cpu_convolution
+
+
+def small_vae() -> AutoencoderKLWan:
+    torch.manual_seed(0)
+    return AutoencoderKLWan(base_dim=8, num_res_blocks=1).eval()
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_goldens(fast: bool) -> None:
+    tensors, _ = golden("wan_vae_io.safetensors")
+    vae = AutoencoderKLWan(base_dim=8)
+    vae.load_state_dict(to_module("vae", golden("wan_vae_weights.safetensors")[0]))
+    vae.eval()
+    if fast:
+        use_fast_cpu_convolution(vae)
+    for frames in (1, 9, 17):
+        latents = tensors[f"out.latent{frames}"]
+        assert relative_error(encode(vae, tensors[f"in.video{frames}"]), latents) <= 2e-5
+        assert relative_error(decode(vae, latents), tensors[f"out.decoded{frames}"]) <= 2e-5
+
+
+def test_latents_are_normalised_and_video_is_clamped() -> None:
+    vae = small_vae()
+    video = torch.rand(3, 5, 16, 24) * 2 - 1
+    latents = encode(vae, video)
+    assert latents.shape == (16, 2, 2, 3)
+    mean, std = (
+        torch.tensor(values).view(16, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    with torch.no_grad():
+        raw = vae.encode(video[None]).latent_dist.mean[0]
+    assert torch.allclose(latents * std + mean, raw, atol=1e-6)
+    with torch.no_grad():
+        vae.decoder.conv_out.bias += 3
+    decoded = decode(vae, latents)
+    assert decoded.shape == video.shape and decoded.max() == 1 and decoded.dtype == torch.float32
+
+
+def test_fast_convolution_is_the_same_and_leaves_gradients_alone() -> None:
+    plain, fast = small_vae(), use_fast_cpu_convolution(small_vae())
+    video = torch.rand(3, 5, 16, 16) * 2 - 1
+    latents = encode(plain, video)
+    assert relative_error(encode(fast, video), latents) <= 5e-6
+    assert relative_error(decode(fast, latents), decode(plain, latents)) <= 5e-6
+    assert torch.equal(decode(fast, latents), decode(fast, latents))
+    assert all(isinstance(module, WanCausalConv3d) for module in (fast.quant_conv, fast.decoder.conv_in))
+    fast.decode(latents[None], return_dict=False)[0].sum().backward()
+    assert fast.decoder.conv_in.weight.grad.abs().sum() > 0
