@@ -1,4 +1,6 @@
-"""The only denoising loop. It knows nothing of the model: `predict` is one forward pass, `stepper` one solver."""
+"""The only denoising loop. It knows nothing of the model: `predict` is one forward pass, `stepper` one
+solver.
+"""
 
 from collections.abc import Callable
 
@@ -17,11 +19,12 @@ def denoise(
     predict: Predict, latents: Tensor, stepper: Stepper, guidance: Guidance, steps: range, on_step: OnStep, *,
     motion_latents: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Latents (batch, 16, frames, height, width), fp32, at the noise of `steps.start` -> at that of `steps.stop`.
+    """Latents (batch, 16, frames, height, width), fp32, at the noise of `steps.start` -> at that of
+    `steps.stop`.
 
-    `motion_latents` (16, m, height, width) stand clean in the first m frames before every pass and after every step, at
-    the full timestep. `on_step(index, estimate)` gets the current estimate of the clean latents; it may raise Cancelled.
-    Nothing here waits for the GPU.
+    `motion_latents` (16, m, height, width) stand clean in the first m frames before every pass and after
+    every step, at the full timestep. `on_step(index, estimate)` gets the current estimate of the clean
+    latents; it may raise Cancelled. Nothing here waits for the GPU.
     """
     timesteps = stepper.timesteps.to(latents.device)
     levels = stepper.sigmas.tolist()

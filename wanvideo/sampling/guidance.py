@@ -1,8 +1,9 @@
 """Classifier-free guidance over text and speech, with or without adaptive projection (APG).
 
-The passes of a step form a chain, each dropping one condition more than the one before: (text, audio) -> (no text, audio) ->
-(no text, no audio). A scale of 1 leaves its link out, so there are 3, 2, 2 or 1 passes. With d_i the difference across
-link i and s_i its scale, v = v_0 + sum (s_i - 1) d_i: the same as the reference's formulas for every case.
+The passes of a step form a chain, each dropping one condition more than the one before: (text, audio) -> (no
+text, audio) -> (no text, no audio). A scale of 1 leaves its link out, so there are 3, 2, 2 or 1 passes. With
+d_i the difference across link i and s_i its scale, v = v_0 + sum (s_i - 1) d_i: the same as the reference's
+formulas for every case.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from wanvideo.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Which conditions a forward pass is given: the prompt (or the negative prompt), the speech (or null speech)."""
+    """Which conditions a forward pass is given: the prompt (or the negative prompt), the speech (or null
+    speech).
+    """
 
     prompt: bool = True
     speech: bool = True
@@ -23,7 +26,9 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apg:
-    """Adaptive projected guidance: momentum, a cap on the length of the difference, only its part orthogonal to v_0."""
+    """Adaptive projected guidance: momentum, a cap on the length of the difference, only its part orthogonal
+    to v_0.
+    """
 
     momentum: float = -0.75
     norm_threshold: float = 55.0
@@ -73,7 +78,8 @@ class Guidance:
         exact, direction = difference.double(), reference.double()
         direction = direction / direction.norm(p=2, dim=(1, 2, 3, 4), keepdim=True)
         parallel = (exact * direction).sum(dim=(1, 2, 3, 4), keepdim=True) * direction
-        return (exact - parallel).to(difference.dtype)
+        orthogonal: Tensor = (exact - parallel).to(difference.dtype)
+        return orthogonal
 
 
 def check_finite(latents: Tensor) -> None:

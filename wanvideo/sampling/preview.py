@@ -1,7 +1,8 @@
-"""A small picture of unfinished latents, cheap enough for every step: an affine map from latent channels to colours."""
+"""A small picture of unfinished latents, cheap enough for every step: an affine map from latent channels to
+colours.
+"""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,11 @@ CARD_SIZE = 128
 
 
 def fit_colours(encode: Callable[[Tensor], Tensor]) -> Tensor:
-    """The map (channels + 1, 3) that fits a VAE best, by least squares over a test card of soft colour patches.
+    """The map (channels + 1, 3) that fits a VAE best, by least squares over a test card of soft colour
+    patches.
 
-    `encode`: video (3, 1, H, W) in [-1, 1] -> latents (channels, 1, H / 8, W / 8). Any VAE gets its own map, so the pocket
-    model needs no table.
+    `encode`: video (3, 1, H, W) in [-1, 1] -> latents (channels, 1, H / 8, W / 8). Any VAE gets its own map,
+    so the pocket model needs no table.
     """
     generator = torch.Generator().manual_seed(0)
     patches = torch.rand(3, 8, 8, generator=generator) * 2 - 1
@@ -23,8 +25,9 @@ def fit_colours(encode: Callable[[Tensor], Tensor]) -> Tensor:
         patches[None], (CARD_SIZE, CARD_SIZE), mode="bilinear", align_corners=False
     )
     latents = encode(card.transpose(0, 1))[:, 0].float().cpu()
-    colours = torch.nn.functional.adaptive_avg_pool2d(card[0], latents.shape[-2:])
-    return torch.linalg.lstsq(_with_bias(latents), colours.flatten(1).T).solution
+    colours = torch.nn.functional.adaptive_avg_pool2d(card[0], (latents.shape[-2], latents.shape[-1]))
+    fitted: Tensor = torch.linalg.lstsq(_with_bias(latents), colours.flatten(1).T).solution
+    return fitted
 
 
 class LatentPreview:
@@ -35,20 +38,17 @@ class LatentPreview:
         self._pending: Tensor | None = None
 
     def push(self, estimate: Tensor) -> npt.NDArray[np.uint8] | None:
-        """Clean latents (1, channels, frames, h, w) -> the picture (h, w, 3) of the push before; None at the first one."""
+        """Clean latents (1, channels, frames, h, w) -> the picture (h, w, 3) of the push before; None at the
+        first one.
+        """
         ready = self._pending
         middle = estimate[0, :, estimate.shape[2] // 2]
         picture = _with_bias(middle.float()) @ self._colours.to(middle.device)
         levels = ((picture.clamp(-1, 1) + 1) * 127.5).to(torch.uint8).view(*middle.shape[-2:], 3)
         self._pending = levels.to("cpu", non_blocking=True)
-        return None if ready is None else _as_array(ready)
+        return None if ready is None else ready.numpy()
 
 
 def _with_bias(latents: Tensor) -> Tensor:
     """(channels, h, w) -> (h * w, channels + 1)."""
     return torch.cat([latents, torch.ones_like(latents[:1])]).flatten(1).T
-
-
-def _as_array(picture: Tensor) -> npt.NDArray[Any]:
-    array: npt.NDArray[np.uint8] = picture.numpy()
-    return array

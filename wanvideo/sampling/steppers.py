@@ -78,7 +78,7 @@ class LcmStepper(EulerStepper):
 
 
 class DpmStepper(EulerStepper):
-    """DPM-Solver++ 2M, midpoint (arXiv 2211.01095): exponential integrator in log-SNR, at last first order."""
+    """DPM-Solver++ 2M, midpoint (arXiv 2211.01095): exponential integrator in log-SNR, last order 1."""
 
     def __init__(self, schedule: Schedule, generator: torch.Generator) -> None:
         super().__init__(schedule, generator)
