@@ -1,4 +1,4 @@
-"""The command line: flags made from the field table, the same story as the page, answers for people or as JSON.
+"""The command line: flags made from the field table, the same story as the page, answers as text or JSON.
 
 Exit codes: 0 done, 2 bad input (one line on stderr), 3 stopped by the user, 1 anything else.
 """
@@ -6,37 +6,31 @@ Exit codes: 0 done, 2 bad input (one line on stderr), 3 stopped by the user, 1 a
 import argparse
 import json
 import logging
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from wanvideo.errors import Cancelled, UserError
-from wanvideo.fields import Row, read_values
-from wanvideo.hardware import Hardware, probe_hardware
+from wanvideo.fields import read_values
+from wanvideo.hardware import probe_hardware
 from wanvideo.model_cache import ModelCache
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
-from wanvideo.presets import load_preset, read_json_object
-from wanvideo.progress_bar import ProgressBar
+from wanvideo.presets import ALL_FIELDS, join_layers, load_preset, read_request_file
+from wanvideo.progress_bar import ProgressBar, stoppable
 from wanvideo.registry import attention_backends, quantization_modes
-from wanvideo.request import OPTION_FIELDS, REQUEST_FIELDS, ProgressEvent, read_options, read_request
+from wanvideo.wording import describe_machine, describe_plan, model_files
 
 log = logging.getLogger(__name__)
 
-FIELDS: Mapping[str, Row] = {**REQUEST_FIELDS, **OPTION_FIELDS}
 DEMO_PRESET = "pocket_demo"
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
-# Two ways to give the length: the later layer's word replaces the other spelling of the earlier one
-_LENGTHS = {"num_frames", "seconds"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. A bug of ours is not caught: Python shows it and exits with 1."""
+    """Run one command and return its exit code. A bug of ours is not caught: Python shows it (1)."""
     try:
         arguments = _parser().parse_args(argv)
         logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.WARNING)
@@ -44,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(_one_line(error), file=sys.stderr)
         return BAD_INPUT
-    except (Cancelled, KeyboardInterrupt):
-        print("Stopped.", file=sys.stderr)
+    except (Cancelled, KeyboardInterrupt) as stop:
+        print(f"Stopped. {stop}".rstrip(), file=sys.stderr)
         return STOPPED
     except (OSError, RuntimeError, MemoryError) as error:
         print(f"{type(error).__name__}: {_one_line(error)} (--debug shows where)", file=sys.stderr)
@@ -60,104 +54,90 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     preset = load_preset(DEMO_PRESET)
-    request, options = read_request(preset.request), read_options(preset.options)
+    request, options = join_layers([preset.request, preset.options])
     _make(prepare(request, options, arguments.output), as_json=arguments.json)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    plans = _plans(arguments)
+    plans, out = _plans(arguments), _human(arguments.json)
     for plan in plans:
-        print("\n".join(_describe(plan)), file=_human(arguments.json))
+        for subject, sentence in describe_plan(plan):
+            print(f"{subject + ':':<18} {sentence}", file=out)
+        _print_notes(plan, out)
     if arguments.json:
-        _print_json([{**_report(plan), "files": _file_list(plan)} for plan in plans])
+        _print_json([{**_report(plan), "files": model_files(plan)} for plan in plans])
 
 
 def _hardware(arguments: argparse.Namespace) -> None:
-    machine = probe_hardware()
-    print(_machine_text(machine), file=_human(arguments.json))
-    tables: dict[str, list[dict[str, Any]]] = {}
+    machine, out = probe_hardware(), _human(arguments.json)
+    print("\n".join(describe_machine(machine)), file=out)
+    answer: dict[str, Any] = {"machine": {**asdict(machine), "device": machine.device}}
     for title, table in (("attention", attention_backends()), ("quantization", quantization_modes())):
-        tables[title] = []
-        print(f"{title}:", file=_human(arguments.json))
-        for option in table.values():
-            reason = option.unavailable_reason(machine)
-            tables[title].append({"name": option.name, "usable": reason is None, "reason": reason})
-            print(f"  {option.name:<24} {reason or 'usable'}", file=_human(arguments.json))
+        reasons = {name: option.unavailable_reason(machine) for name, option in table.items()}
+        answer[title] = [{"name": n, "usable": why is None, "reason": why} for n, why in reasons.items()]
+        print(
+            f"{title}:", *(f"{n:<24} {why or 'usable'}" for n, why in reasons.items()), sep="\n  ", file=out
+        )
     if arguments.json:
-        print(json.dumps({"machine": {**asdict(machine), "device": machine.device}, **tables}))
+        print(json.dumps(answer))
 
 
 def _make(plans: Sequence[GenerationPlan], *, as_json: bool) -> None:
-    from wanvideo.pipeline import generate  # the engine loads torch
-
     cache, reports = ModelCache(), []
     for plan in plans:
-        for note in plan.notes:
-            print(f"Note: {note}.", file=sys.stderr)
-        with _stoppable(ProgressBar(sys.stderr)) as progress:
-            result = generate(plan, cache, progress)
-        print(f"{result.output}\n{result.seconds:.1f} seconds", file=_human(as_json))
-        reports.append({**_report(plan), "output": str(result.output), "seconds": round(result.seconds, 3)})
+        _print_notes(plan, sys.stderr)
+        output, seconds = _make_one(plan, cache)
+        print(f"{output}\n{seconds:.1f} seconds", file=_human(as_json))
+        reports.append({**_report(plan), "output": str(output), "seconds": round(seconds, 3)})
     if as_json:
         _print_json(reports)
 
 
-@contextmanager
-def _stoppable(show: Callable[[ProgressEvent], None]) -> Iterator[Callable[[ProgressEvent], None]]:
-    """A progress callback that raises Cancelled at the next step after Ctrl+C or a polite kill; a second one is at once."""
-    asked: list[int] = []
+def _make_one(plan: GenerationPlan, cache: ModelCache) -> tuple[Path, float]:
+    """The finished file and its seconds. Raises Cancelled that names what a stopped job had finished."""
+    from wanvideo.finished_file import keep_finished  # these load torch
+    from wanvideo.pipeline import generate
 
-    def on_signal(number: int, _: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    def progress(event: ProgressEvent) -> None:
-        if asked:
-            raise Cancelled
-        show(event)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    bar = ProgressBar(sys.stderr)
     try:
-        yield progress
+        with stoppable(bar) as progress:
+            result = generate(plan, cache, progress)
+    except Cancelled:
+        kept = keep_finished(plan)
+        raise Cancelled(f"What was finished: {kept}" if kept else "") from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        bar.close()
+    return result.output, result.seconds
 
 
 def _plans(arguments: argparse.Namespace) -> tuple[GenerationPlan, ...]:
-    """Preset, then request file, then flags and --set: each layer replaces what it names."""
+    """Preset, then request file, then flags and --set."""
     layers: list[Mapping[str, Any]] = []
     if arguments.preset:
         preset = load_preset(arguments.preset)
-        layers.append({**preset.request, **preset.options})
+        layers += [preset.request, preset.options]
     if arguments.request:
-        layers.append(_read_request_file(arguments.request))
-    layers.append(_flags(arguments))
-    values: dict[str, Any] = {}
-    for layer in layers:
-        if _LENGTHS & layer.keys():
-            values = {name: value for name, value in values.items() if name not in _LENGTHS}
-        values |= layer
-    request = read_request({name: value for name, value in values.items() if name in REQUEST_FIELDS})
-    options = read_options({name: value for name, value in values.items() if name in OPTION_FIELDS})
+        layers.append(read_request_file(arguments.request))
+    request, options = join_layers([*layers, _flags(arguments)])
     return prepare(request, options, arguments.output)
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """Flags, then --set in the order given; the last word on a field counts."""
     given = vars(arguments)
-    values = read_values(FIELDS, {name: given[name] for name in FIELDS if given.get(name) is not None})
+    values = read_values(
+        ALL_FIELDS, {name: given[name] for name in ALL_FIELDS if given.get(name) is not None}
+    )
     for setting in arguments.set:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UserError("--set needs FIELD=VALUE", value=setting)
-        values |= read_values(FIELDS, {name: _structured(value)})
+        values |= read_values(ALL_FIELDS, {name: _structured(value)})
     return values
 
 
 def _structured(text: str) -> Any:
-    """The list that a text in JSON's brackets stands for (several files, boxes, numbers), else the text itself."""
+    """The list that a text in JSON's brackets stands for (files, boxes, numbers), else the text itself."""
     try:
         return json.loads(text) if text.startswith("[") else text
     except ValueError:
@@ -169,9 +149,14 @@ def _report(plan: GenerationPlan) -> dict[str, Any]:
 
 
 def _print_json(reports: list[dict[str, Any]]) -> None:
-    """One object on the last line of stdout: the first video's report, with all of them when there are several."""
+    """One object on the last line of stdout: the first video's report, all of them when there are more."""
     whole = {**reports[0], "variations": reports} if len(reports) > 1 else reports[0]
     print(json.dumps(whole, ensure_ascii=False))
+
+
+def _print_notes(plan: GenerationPlan, out: TextIO) -> None:
+    for note in plan.notes:
+        print(f"Note: {note}.", file=out)
 
 
 def _human(as_json: bool) -> TextIO:
@@ -211,7 +196,7 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field, by name or alias"
     )
-    for row in FIELDS.values():
+    for row in ALL_FIELDS.values():
         if row.flag is None:
             continue
         words = row.help.replace("%", "%%")

@@ -1,7 +1,8 @@
-"""What the denoiser is told: prompts, pictures and speech of a job, and the conditions of each of its windows.
+"""What the denoiser is told: prompts, pictures and speech of a job, and the conditions of each of its
+windows.
 
-The tensor functions at the end take everything as arguments, so that a recorded run of the official code can be replayed
-through them.
+The tensor functions at the end take everything as arguments, so that a recorded run of the official code can
+be replayed through them.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +38,9 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureConditions:
-    """The picture a window starts from: pixels (3, 1, H, W), CLIP tokens (257, dim), latents with mask (20, T, h, w)."""
+    """The picture a window starts from: pixels (3, 1, H, W), CLIP tokens (257, dim), latents with mask (20,
+    T, h, w).
+    """
 
     picture: Tensor
     image_embeds: Tensor
@@ -46,10 +49,12 @@ class PictureConditions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobInputs:
-    """What all windows share. `prompt_embeds`: prompt -> (rows, dim). `speech`: per speaker (frames, layers, channels).
+    """What all windows share. `prompt_embeds`: prompt -> (rows, dim). `speech`: per speaker (frames, layers,
+    channels).
 
-    `still`: picture conditions when the source is a picture. `colour_reference` (3, 1, H, W): what talk's colours are held
-    to, the first picture for all windows. `source_latents` (16, T, h, w): a video to start from.
+    `still`: picture conditions when the source is a picture. `colour_reference` (3, 1, H, W): what talk's
+    colours are held to, the first picture for all windows. `source_latents` (16, T, h, w): a video to start
+    from.
     """
 
     prompt_embeds: dict[str, Tensor]
@@ -65,7 +70,8 @@ class JobInputs:
 class WindowConditions:
     """What one window is denoised under; a task leaves out what it has not.
 
-    `speech`: (speakers, frames, 5, layers, channels). `motion_latents`: (16, m, h, w), clean start of the window.
+    `speech`: (speakers, frames, 5, layers, channels). `motion_latents`: (16, m, h, w), clean start of the
+    window.
     """
 
     prompt_embeds: Tensor
@@ -93,7 +99,9 @@ def encode_inputs(plan: GenerationPlan, models: JobModels, report: Report) -> Jo
             speech=speech,
             regions=_regions(plan) if plan.speakers == 2 else None,
             still=still,
-            colour_reference=fit_picture(_source_picture(plan), plan.height, plan.width) if plan.task == TALK else None,
+            colour_reference=fit_picture(_source_picture(plan), plan.height, plan.width)
+            if plan.task == TALK
+            else None,
             source_latents=encode(vae, _source_clip(plan)) if _starts_from_video(plan) else None,
         )
 
@@ -101,7 +109,9 @@ def encode_inputs(plan: GenerationPlan, models: JobModels, report: Report) -> Jo
 def window_conditions(
     plan: GenerationPlan, window: Window, inputs: JobInputs, motion: Tensor | None, models: JobModels
 ) -> WindowConditions:
-    """Conditions of one window; `motion` (3, m, H, W) are the last pixels of the window before, in [-1, 1]."""
+    """Conditions of one window; `motion` (3, m, H, W) are the last pixels of the window before, in [-1,
+    1].
+    """
     picture = inputs.still
     if plan.task == TALK and picture is None:
         frame = read_frame_at(plan.request.video or "", window.start, plan.settings.fps)
@@ -135,7 +145,9 @@ def predictor(
     if conditions.speech is not None:
         speech = conditions.speech.to(device)
         regions = None if conditions.regions is None else SpeakerRegions(conditions.regions.masks.to(device))
-        silence = torch.zeros_like(speech[-1:])  # of ONE speaker, also for two: the reference's unconditional pass
+        silence = torch.zeros_like(
+            speech[-1:]
+        )  # of ONE speaker, also for two: the reference's unconditional pass
         audio[True] = AudioContext(transformer.embed_audio(speech[None]), regions)
         audio[False] = AudioContext(transformer.embed_audio(silence[None]))
     image_latents = None if picture is None else picture.image_latents[None].to(device)
@@ -143,7 +155,10 @@ def predictor(
 
     def predict(latents: Tensor, timestep: Tensor, branch: Branch) -> Tensor:
         seen = latents if image_latents is None else torch.cat([latents, image_latents], dim=1)
-        return transformer(seen, timestep, contexts[branch.prompt], rotary=rotary, audio=audio[branch.speech])
+        v: Tensor = transformer(
+            seen, timestep, contexts[branch.prompt], rotary=rotary, audio=audio[branch.speech]
+        )
+        return v
 
     return predict
 
@@ -155,21 +170,27 @@ def encode_picture_conditions(
     with models.image_encoder() as image_encoder:
         image_embeds = encode_picture(image_encoder, picture)
     with models.vae() as vae:
-        image_latents = with_mask(encode(vae, reference_clip(picture, frames, end_picture)), end_picture is not None)
+        image_latents = with_mask(
+            encode(vae, reference_clip(picture, frames, end_picture)), end_picture is not None
+        )
     return PictureConditions(picture=picture, image_embeds=image_embeds, image_latents=image_latents)
 
 
 def reference_clip(picture: Tensor, frames: int, end_picture: Tensor | None = None) -> Tensor:
-    """(3, frames, H, W): the picture, mid-grey frames (0.0, not black), and the end picture if there is one."""
+    """(3, frames, H, W): the picture, mid-grey frames (0.0, not black), and the end picture if there is
+    one.
+    """
     grey = torch.zeros_like(picture).expand(-1, frames - 1 - (end_picture is not None), -1, -1)
     parts = [picture, grey] if end_picture is None else [picture, grey, end_picture]
     return torch.cat(parts, dim=1)
 
 
 def with_mask(latents: Tensor, has_end: bool = False) -> Tensor:
-    """(16, T, h, w) -> (20, T, h, w): four mask channels first, one per pixel frame of a latent frame; 1 = given.
+    """(16, T, h, w) -> (20, T, h, w): four mask channels first, one per pixel frame of a latent frame; 1 =
+    given.
 
-    The first pixel frame fills all four channels of the first latent frame; an end picture only the last of the last.
+    The first pixel frame fills all four channels of the first latent frame; an end picture only the last of
+    the last.
     """
     mask = torch.zeros(4, *latents.shape[1:], device=latents.device)
     mask[:, 0] = 1
@@ -179,14 +200,18 @@ def with_mask(latents: Tensor, has_end: bool = False) -> Tensor:
 
 
 def speech_windows(speech: Sequence[Tensor], window: Window) -> Tensor:
-    """(speakers, frames, 5, layers, channels): per pixel frame the speech frames around it, by absolute index.
+    """(speakers, frames, 5, layers, channels): per pixel frame the speech frames around it, by absolute
+    index.
 
-    An index past either end is clamped; in the tail window speech that ends inside is first continued by its mirror image.
+    An index past either end is clamped; in the tail window speech that ends inside is first continued by its
+    mirror image.
     """
     per_speaker = []
     for embedding in speech:
         source = mirror_tail(embedding, window.start + window.frames) if window.is_tail else embedding
-        indices = torch.arange(window.start, window.start + window.frames)[:, None] + torch.tensor(SPEECH_CONTEXT)
+        indices = torch.arange(window.start, window.start + window.frames)[:, None] + torch.tensor(
+            SPEECH_CONTEXT
+        )
         per_speaker.append(source[indices.clamp(0, len(source) - 1)])
     return torch.stack(per_speaker)
 
@@ -213,7 +238,9 @@ def speaker_masks(boxes: Sequence[Sequence[float]], height: int, width: int) -> 
 
 def token_masks(masks: Tensor) -> Tensor:
     """Masks (3, h, w) at latent resolution -> (3, tokens) of 0 / 1, one per 2 x 2 patch."""
-    tokens = torch.nn.functional.interpolate(masks[None], (masks.shape[1] // 2, masks.shape[2] // 2), mode="nearest")[0]
+    tokens = torch.nn.functional.interpolate(
+        masks[None], (masks.shape[1] // 2, masks.shape[2] // 2), mode="nearest"
+    )[0]
     return (tokens > 0).float().flatten(1)
 
 
@@ -225,7 +252,9 @@ def _halves(height: int, width: int) -> list[tuple[float, float, float, float]]:
 
 def _regions(plan: GenerationPlan) -> SpeakerRegions:
     picture = _source_picture(plan)
-    masks = fit_mask(speaker_masks(plan.request.speaker_boxes, picture.height, picture.width), plan.height, plan.width)
+    masks = fit_mask(
+        speaker_masks(plan.request.speaker_boxes, picture.height, picture.width), plan.height, plan.width
+    )
     latent_size = (plan.height // 8, plan.width // 8)
     latent_masks = torch.nn.functional.interpolate(masks[None], latent_size, mode="nearest")[0]
     return SpeakerRegions(token_masks((latent_masks > 0).float()))
@@ -241,7 +270,9 @@ def _encode_prompts(plan: GenerationPlan, models: JobModels) -> dict[str, Tensor
 
 
 def _encode_speech(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...]:
-    """One embedding per speaker; speech shorter than the video, or than one window, is continued by silence."""
+    """One embedding per speaker; speech shorter than the video, or than one window, is continued by
+    silence.
+    """
     tracks = [normalise_loudness(speech_samples(path), SPEECH_RATE) for path in plan.request.audio]
     tracks, _ = arrange_speakers(tracks or [np.zeros(1)], plan.request.audio_order)  # type: ignore[arg-type]
     shortest = max(plan.total_frames, plan.windows[0].frames) * SAMPLES_PER_FRAME
@@ -255,7 +286,9 @@ def _encode_speech(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...
 
 
 def _encode_still(plan: GenerationPlan, models: JobModels) -> PictureConditions | None:
-    """Conditions of the source picture; None when there is none or it is a video that talk follows frame by frame."""
+    """Conditions of the source picture; None when there is none or it is a video that talk follows frame by
+    frame.
+    """
     if plan.request.image is None or plan.models.image_encoder is None:
         return None
     picture = fit_picture(load_picture(plan.request.image), plan.height, plan.width)
@@ -275,7 +308,9 @@ def _source_picture(plan: GenerationPlan) -> Image.Image:
 
 
 def _source_clip(plan: GenerationPlan) -> Tensor:
-    """(3, frames, H, W): the source video at the plan's rate and size; its last frame fills what is missing."""
+    """(3, frames, H, W): the source video at the plan's rate and size; its last frame fills what is
+    missing.
+    """
     frames = []
     for frame in read_frames(plan.request.video or "", plan.settings.fps):
         frames.append(fit_picture(Image.fromarray(frame), plan.height, plan.width))

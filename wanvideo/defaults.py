@@ -7,15 +7,16 @@ from typing import Any
 from wanvideo.request import IMAGE_TO_VIDEO, TALK, TEXT_TO_VIDEO
 
 NEGATIVE_ENGLISH = (
-    "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, overall gray, "
-    "worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly drawn hands, poorly drawn "
-    "faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, messy background, three legs, many people in "
-    "the background, walking backwards"
+    "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, "
+    "static, overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, "
+    "extra fingers, poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, "
+    "fused fingers, still picture, messy background, three legs, many people in the background, walking "
+    "backwards"
 )
 NEGATIVE_CHINESE = (
-    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，"  # noqa: RUF001
-    "残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，"  # noqa: RUF001
-    "三条腿，背景人很多，倒着走"  # noqa: RUF001
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，"
+    "残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，"
+    "三条腿，背景人很多，倒着走"
 )
 
 TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -52,4 +53,9 @@ TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 # by quality tier of the size
 FLOW_SHIFT: Mapping[str, Mapping[int, float]] = MappingProxyType(
     {TALK: {480: 7.0, 720: 11.0}, IMAGE_TO_VIDEO: {480: 3.0, 720: 5.0}, TEXT_TO_VIDEO: {480: 5.0, 720: 5.0}}
+)
+
+# The fields that can give a task its picture; exactly one of them is needed
+SOURCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {TALK: ("image", "video"), IMAGE_TO_VIDEO: ("image",), TEXT_TO_VIDEO: ()}
 )

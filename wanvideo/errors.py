@@ -1,4 +1,6 @@
-"""The two exceptions that are part of the story: a mistake a person can mend, and a stop a person asked for."""
+"""The two exceptions that are part of the story: a mistake a person can mend, and a stop a person asked
+for.
+"""
 
 
 class UserError(Exception):
@@ -16,13 +18,19 @@ class UserError(Exception):
         if self.value is not None:
             text += f", got {self.value!r}"
         if self.allowed is not None:
-            allowed = self.allowed if isinstance(self.allowed, str) else ", ".join(map(str, _as_items(self.allowed)))
+            allowed = (
+                self.allowed
+                if isinstance(self.allowed, str)
+                else ", ".join(map(str, _as_items(self.allowed)))
+            )
             text += f"; allowed: {allowed}"
         return f"{text}. {self.fix}".strip()
 
 
 class Cancelled(Exception):
-    """The user pressed stop. Raised by a progress callback; `with` blocks put every model back on the way out."""
+    """The user pressed stop. Raised by a progress callback; `with` blocks put every model back on the way
+    out.
+    """
 
 
 def _as_items(allowed: object) -> list[object]:

@@ -1,4 +1,6 @@
-"""The row type of the one field table: what a field is called, what it accepts, how a value is read from text or JSON."""
+"""The row type of the one field table: what a field is called, what it accepts, how a value is read from text
+or JSON.
+"""
 
 import difflib
 from collections.abc import Mapping
@@ -11,10 +13,12 @@ from wanvideo.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One field of a request or of the options, as the command line, the page, presets and error texts see it.
+    """One field of a request or of the options, as the command line, the page, presets and error texts see
+    it.
 
-    `kind` is one of text, int, float, floats, bool, choice, name, path, paths, boxes. `name` is a choice whose table is
-    discovered later (samplers, backends), so it is checked by the planner. `tasks` is empty when every task has the field;
+    `kind` is one of text, int, float, floats, bool, choice, name, path, paths, boxes. `name` is a choice
+    whose table is discovered later (samplers, backends), so it is checked by the planner. `tasks` is empty
+    when every task has the field;
     `flag` is the long option of the command line, None when only `--set` reaches it.
     """
 
@@ -42,13 +46,17 @@ def table_of(kind: type[Any]) -> dict[str, Row]:
 
 
 def read_values(table: Mapping[str, Row], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check and convert a partial mapping; keys may be aliases. Raises UserError for an unknown key or a bad value."""
+    """Check and convert a partial mapping; keys may be aliases. Raises UserError for an unknown key or a bad
+    value.
+    """
     names = {alias: name for name, row_ in table.items() for alias in (name, *row_.aliases)}
     read: dict[str, Any] = {}
     for key, value in values.items():
         if key not in names:
             near = difflib.get_close_matches(key, names, n=3)
-            raise UserError("unknown setting", value=key, allowed=near or sorted(table), fix="Check the spelling.")
+            raise UserError(
+                "unknown setting", value=key, allowed=near or sorted(table), fix="Check the spelling."
+            )
         name = names[key]
         if name in read:
             raise UserError(f"{name} is given twice", value=key, fix="Keep one of the two spellings.")
@@ -62,7 +70,7 @@ def read_value(row_: Row, value: Any) -> Any:
         return row_.default
     try:
         converted = _CONVERTERS[row_.kind](value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{row_.name} must be {_DESCRIPTIONS[row_.kind]}", value=value) from None
     _check_bounds(row_, converted)
     return converted
@@ -114,7 +122,16 @@ def _read_floats(value: Any) -> float | tuple[float, ...]:
 
 
 def _read_bool(value: Any) -> bool:
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    words = {
+        "true": True,
+        "yes": True,
+        "on": True,
+        "1": True,
+        "false": False,
+        "no": False,
+        "off": False,
+        "0": False,
+    }
     if isinstance(value, bool):
         return value
     if str(value).lower() not in words:

@@ -1,4 +1,6 @@
-"""From finished windows to one file: where a job keeps its windows, the sound that goes in, what the metadata says."""
+"""From finished windows to one file: where a job keeps its windows, the sound that goes in, what the metadata
+says.
+"""
 
 import hashlib
 import json
@@ -16,17 +18,25 @@ PATH_FIELDS = ("image", "end_image", "video", "model")
 
 
 def job_folder(plan: GenerationPlan) -> JobFolder:
-    """The folder of the job's windows beside its output. Its name depends on all that shapes the frames, so that another
-    plan for the same output never takes up these windows."""
-    shaping = json.dumps([to_mapping(plan.request), plan.effective(), _model_files(plan), list(plan.prompts)], sort_keys=True)
+    """The folder of the job's windows beside its output. Its name depends on all that shapes the frames, so
+    that another plan for the same output never takes up these windows."""
+    shaping = json.dumps(
+        [to_mapping(plan.request), plan.effective(), _model_files(plan), list(plan.prompts)], sort_keys=True
+    )
     mark = hashlib.sha256(shaping.encode()).hexdigest()[:12]
     return JobFolder(plan.output.parent / ".work" / f"{plan.output.stem}_{mark}", fps=plan.settings.fps)
 
 
 def join_windows(plan: GenerationPlan, folder: JobFolder, output: Path) -> Path:
-    """The windows in `folder` as one mp4 with the ORIGINAL sound; returns the name it got (nothing is overwritten)."""
+    """The windows in `folder` as one mp4 with the ORIGINAL sound; returns the name it got (nothing is
+    overwritten).
+    """
     return join_segments(
-        folder.segments(), output, fps=plan.settings.fps, sound=_original_sound(plan), metadata={"comment": _comment(plan)}
+        folder.segments(),
+        output,
+        fps=plan.settings.fps,
+        sound=_original_sound(plan),
+        metadata={"comment": _comment(plan)},
     )
 
 
@@ -66,5 +76,6 @@ def _without_folders(request: dict[str, Any]) -> dict[str, Any]:
 def _model_files(plan: GenerationPlan) -> dict[str, list[list[Any]]]:
     """Component -> [name, bytes] of each of its files."""
     return {
-        facts.component: [[file.name, file.stat().st_size] for file in facts.files] for facts in plan.models.checkpoints
+        facts.component: [[file.name, file.stat().st_size] for file in facts.files]
+        for facts in plan.models.checkpoints
     }

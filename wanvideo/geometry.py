@@ -1,4 +1,6 @@
-"""Legal sizes and lengths: pixels in multiples of 16, frames 4n+1, the published size tables. Pure arithmetic."""
+"""Legal sizes and lengths: pixels in multiples of 16, frames 4n+1, the published size tables. Pure
+arithmetic.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +10,22 @@ from wanvideo.errors import UserError
 SIZE_STEP = 16  # VAE stride 8 times patch 2
 FRAME_STEP = 4  # VAE stride in time
 
-# (height, width) of InfiniteTalk's two quality tiers, ASPECT_RATIO_627 and ASPECT_RATIO_960 of the official code, by height / width
+# (height, width) of InfiniteTalk's two quality tiers, ASPECT_RATIO_627 and ASPECT_RATIO_960 of the official
+# code, by height / width
 TALK_BUCKETS: dict[int, dict[float, tuple[int, int]]] = {
     480: {
-        0.26: (320, 1216), 0.38: (384, 1024), 0.50: (448, 896), 0.67: (512, 768), 0.82: (576, 704), 1.00: (640, 640),
-        1.22: (704, 576), 1.50: (768, 512), 1.86: (832, 448), 2.00: (896, 448), 2.50: (960, 384), 2.83: (1088, 384),
-        3.60: (1152, 320), 3.80: (1216, 320), 4.00: (1280, 320),
+        0.26: (320, 1216), 0.38: (384, 1024), 0.50: (448, 896), 0.67: (512, 768), 0.82: (576, 704),
+        1.00: (640, 640), 1.22: (704, 576), 1.50: (768, 512), 1.86: (832, 448), 2.00: (896, 448),
+        2.50: (960, 384), 2.83: (1088, 384), 3.60: (1152, 320), 3.80: (1216, 320),
+        4.00: (1280, 320),
     },
     720: {
-        0.22: (448, 2048), 0.29: (512, 1792), 0.36: (576, 1600), 0.45: (640, 1408), 0.55: (704, 1280), 0.63: (768, 1216),
-        0.76: (832, 1088), 0.88: (896, 1024), 1.00: (960, 960), 1.14: (1024, 896), 1.31: (1088, 832), 1.50: (1152, 768),
-        1.58: (1216, 768), 1.82: (1280, 704), 1.91: (1344, 704), 2.20: (1408, 640), 2.30: (1472, 640), 2.67: (1536, 576),
-        2.89: (1664, 576), 3.62: (1856, 512), 3.75: (1920, 512),
+        0.22: (448, 2048), 0.29: (512, 1792), 0.36: (576, 1600), 0.45: (640, 1408),
+        0.55: (704, 1280), 0.63: (768, 1216), 0.76: (832, 1088), 0.88: (896, 1024),
+        1.00: (960, 960), 1.14: (1024, 896), 1.31: (1088, 832), 1.50: (1152, 768),
+        1.58: (1216, 768), 1.82: (1280, 704), 1.91: (1344, 704), 2.20: (1408, 640),
+        2.30: (1472, 640), 2.67: (1536, 576), 2.89: (1664, 576), 3.62: (1856, 512),
+        3.75: (1920, 512),
     },
 }  # fmt: skip
 
@@ -47,7 +53,9 @@ def check_size(name: str, value: int) -> int:
     if value % SIZE_STEP:
         low = value // SIZE_STEP * SIZE_STEP
         nearest = [size for size in (low, low + SIZE_STEP) if size > 0]
-        raise UserError(f"{name} must be a multiple of {SIZE_STEP}", value=value, allowed=_nearest_text(nearest))
+        raise UserError(
+            f"{name} must be a multiple of {SIZE_STEP}", value=value, allowed=_nearest_text(nearest)
+        )
     return value
 
 

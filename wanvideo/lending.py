@@ -34,7 +34,9 @@ class JobModels:
     dtype: torch.dtype
 
     def transformer(self) -> AbstractContextManager[WanTransformer]:
-        """The diffusion model, with the audio module joined on when the task has one; blocks in the job's dtype."""
+        """The diffusion model, with the audio module joined on when the task has one; blocks in the job's
+        dtype.
+        """
         parts = [self.files.transformer, *([self.files.audio] if self.files.audio else [])]
         return self._lend(
             "model",
@@ -47,12 +49,15 @@ class JobModels:
         """UMT5 in the job's dtype."""
         facts = self.files.text_encoder
         return self._lend(
-            "text encoder", [facts], self.dtype, lambda: load.load_text_encoder(facts, dtype=self.dtype, device=self.device)
+            "text encoder",
+            [facts],
+            self.dtype,
+            lambda: load.load_text_encoder(facts, dtype=self.dtype, device=self.device),
         )
 
     def tokenizer(self) -> PromptTokenizer:
         """The tokenizer that belongs to the text encoder's file."""
-        return load.load_tokenizer(self.files.text_encoder)
+        return load.load_tokenizer(self.files.tokenizer)
 
     def vae(self) -> "AbstractContextManager[AutoencoderKLWan]":
         """The VAE, in fp32 as the official talk code has it."""
@@ -64,7 +69,10 @@ class JobModels:
         facts = _present(self.files.image_encoder)
         dtype = torch.float32 if self.device == "cpu" else torch.float16
         return self._lend(
-            "image encoder", [facts], dtype, lambda: load.load_image_encoder(facts, dtype=dtype, device=self.device)
+            "image encoder",
+            [facts],
+            dtype,
+            lambda: load.load_image_encoder(facts, dtype=dtype, device=self.device),
         )
 
     def speech_encoder(self) -> "AbstractContextManager[Wav2Vec2Model]":

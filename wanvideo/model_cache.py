@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -16,27 +16,31 @@ Module = TypeVar("Module", bound="nn.Module")
 
 
 class ModelCache:
-    """Least recently used by bytes. A key holds what changes the weights: component, files, their mtimes, dtype, device."""
+    """Least recently used by bytes. A key holds what changes the weights: component, files, their mtimes,
+    dtype, device.
+    """
 
     def __init__(self, budget_bytes: int | None = None) -> None:
         self._budget = budget_bytes
         self._models: OrderedDict[Hashable, nn.Module] = OrderedDict()
-        self._lent: set[Hashable] = set()
+        self._lent: Counter[Hashable] = Counter()
 
     @contextmanager
     def use(self, name: str, key: Hashable, build: Callable[[], Module]) -> Iterator[Module]:
-        """Lend the model of `key`, building it when it is not there; the model must not outlive the `with`."""
+        """Lend the model of `key`, building it when it is not there; the model must not outlive the
+        `with`.
+        """
         model = self._get(name, key, build)
-        self._lent.add(key)
+        self._lent[key] += 1
         try:
             yield model
         finally:
-            self._lent.discard(key)
+            self._lent[key] -= 1
             self._make_room()
 
     def unload(self) -> None:
         """Drop every model that is not lent at the moment."""
-        for key in [key for key in self._models if key not in self._lent]:
+        for key in [key for key in self._models if not self._lent[key]]:
             del self._models[key]
 
     @property
@@ -58,7 +62,7 @@ class ModelCache:
 
     def _make_room(self) -> None:
         while self._budget is not None and self.bytes > self._budget:
-            oldest = next((key for key in self._models if key not in self._lent), None)
+            oldest = next((key for key in self._models if not self._lent[key]), None)
             if oldest is None or len(self._models) == 1:
                 return
             del self._models[oldest]

@@ -1,4 +1,6 @@
-"""The story: inputs are encoded once; then window by window condition, denoise, decode, append; at the end one file."""
+"""The story: inputs are encoded once; then window by window condition, denoise, decode, append; at the end
+one file.
+"""
 
 import shutil
 from dataclasses import dataclass
@@ -39,11 +41,13 @@ class GenerationResult:
     stages: dict[str, float]
 
 
-def generate(plan: GenerationPlan, cache: ModelCache, progress: Progress = ignore_progress) -> GenerationResult:
+def generate(
+    plan: GenerationPlan, cache: ModelCache, progress: Progress = ignore_progress
+) -> GenerationResult:
     """Make the video of `plan`.
 
-    Windows finished by an interrupted run of the same plan are taken up. Raises Cancelled when `progress` does; what is
-    finished stays on disk (`finished_file.keep_finished` makes a file of it).
+    Windows finished by an interrupted run of the same plan are taken up. Raises Cancelled when `progress`
+    does; what is finished stays on disk (`finished_file.keep_finished` makes a file of it).
     """
     clock = StageClock(progress, len(plan.windows))
     models = JobModels(files=plan.models, cache=cache, device=plan.device, dtype=DTYPES[plan.dtype])
@@ -68,16 +72,28 @@ def generate(plan: GenerationPlan, cache: ModelCache, progress: Progress = ignor
 
 
 def _denoise_window(
-    plan: GenerationPlan, window: Window, inputs: JobInputs, conditions: WindowConditions, models: JobModels, clock: StageClock
+    plan: GenerationPlan,
+    window: Window,
+    inputs: JobInputs,
+    conditions: WindowConditions,
+    models: JobModels,
+    clock: StageClock,
 ) -> Tensor:
     """Latents (16, T, h, w) of one window."""
     settings = plan.settings
     generator = torch.Generator().manual_seed(plan.seed + NOISE_STRIDE * window.index)
-    noise = torch.randn(1, 16, latent_frames(window.frames), plan.height // 8, plan.width // 8, generator=generator)
-    stepper = make_stepper(
-        find_sampler(settings.sampler), steps=settings.num_inference_steps, shift=settings.flow_shift, generator=generator
+    noise = torch.randn(
+        1, 16, latent_frames(window.frames), plan.height // 8, plan.width // 8, generator=generator
     )
-    guidance = Guidance(settings.guidance_scale, settings.audio_guidance_scale, Apg() if plan.request.apg else None)
+    stepper = make_stepper(
+        find_sampler(settings.sampler),
+        steps=settings.num_inference_steps,
+        shift=settings.flow_shift,
+        generator=generator,
+    )
+    guidance = Guidance(
+        settings.guidance_scale, settings.audio_guidance_scale, Apg() if plan.request.apg else None
+    )
     preview = LatentPreview(inputs.preview_colours)
 
     def on_step(index: int, estimate: Tensor) -> None:
@@ -88,7 +104,13 @@ def _denoise_window(
         latents = _first_latents(plan, inputs, noise, stepper).to(plan.device)
         predict = predictor(transformer, conditions, latents, plan.request.riflex_freq_index)
         latents = denoise(
-            predict, latents, stepper, guidance, settings.steps, on_step, motion_latents=conditions.motion_latents
+            predict,
+            latents,
+            stepper,
+            guidance,
+            settings.steps,
+            on_step,
+            motion_latents=conditions.motion_latents,
         )
     check_finite(latents)
     return latents[0]
@@ -103,7 +125,9 @@ def _first_latents(plan: GenerationPlan, inputs: JobInputs, noise: Tensor, stepp
 
 
 def _decode_window(plan: GenerationPlan, inputs: JobInputs, latents: Tensor, models: JobModels) -> Tensor:
-    """Pixels (3, F, H, W) in [-1, 1]; talk is pulled to the colours of its picture before motion frames are taken."""
+    """Pixels (3, F, H, W) in [-1, 1]; talk is pulled to the colours of its picture before motion frames are
+    taken.
+    """
     with models.vae() as vae:
         frames = decode(vae, latents)
     if inputs.colour_reference is None or plan.request.color_correction == 0:

@@ -1,4 +1,4 @@
-"""Everything decided before a weight is read: request, options and facts in; a plan without "auto" and without None out.
+"""Everything decided before a weight is read: request and facts in; a plan without "auto" and None out.
 
 Pure arithmetic: no GPU, no files, no torch.
 """
@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from wanvideo.checkpoint.catalog import ModelSet
+from wanvideo.checks import check_request
 from wanvideo.defaults import FLOW_SHIFT, TASK_DEFAULTS
 from wanvideo.errors import UserError
-from wanvideo.geometry import area_size, bucket_size, check_frames, check_size, nearest_frames, quality_tier
+from wanvideo.fallback import choose
+from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_tier
 from wanvideo.hardware import Hardware
 from wanvideo.inputs import InputFacts
-from wanvideo.registry import AttentionBackend, QuantizationMode, attention_backends, quantization_modes, resolve
-from wanvideo.request import IMAGE_TO_VIDEO, TALK, TEXT_TO_VIDEO, GenerationRequest, RuntimeOptions
+from wanvideo.registry import attention_backends, quantization_modes
+from wanvideo.request import REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOptions
 from wanvideo.sampling.samplers import find_sampler
 from wanvideo.windows import Window, plan_windows
 
@@ -81,7 +83,7 @@ class GenerationPlan:
 
     def effective(self) -> dict[str, Any]:
         """What really ran, for the metadata, the result card and `--json`."""
-        settings = self.settings
+        settings, scales = self.settings, self.settings.guidance_scale
         return {
             "model": self.models.name,
             "quantization": self.quantization,
@@ -94,7 +96,7 @@ class GenerationPlan:
             "windows": len(self.windows),
             "sampler": settings.sampler,
             "num_inference_steps": settings.num_inference_steps,
-            "guidance_scale": settings.guidance_scale[0] if len(set(settings.guidance_scale)) == 1 else settings.guidance_scale,
+            "guidance_scale": scales[0] if len(set(scales)) == 1 else scales,
             "audio_guidance_scale": settings.audio_guidance_scale,
             "flow_shift": settings.flow_shift,
             "passes_per_step": self.passes_per_step,
@@ -103,19 +105,24 @@ class GenerationPlan:
 
 
 def make_plan(
-    request: GenerationRequest, options: RuntimeOptions, facts: InputFacts, models: ModelSet, machine: Hardware, output: Path
+    request: GenerationRequest,
+    options: RuntimeOptions,
+    facts: InputFacts,
+    models: ModelSet,
+    machine: Hardware,
+    output: Path,
 ) -> GenerationPlan:
     """Decide everything. `request.seed` must be set. Raises UserError for what can't be done."""
     notes: list[str] = []
-    _check_inputs(request, facts)
+    check_request(request, options, facts)
     asked = _with_defaults(request, models)
     fps = _frame_rate(request, asked)
-    height, width = _size(request, asked, facts, models)
+    height, width = _size(request, facts, models)
     total_frames, windows = _length(request, asked, facts, fps)
-    settings = _settings(request, asked, quality_tier(height, width), fps, notes)
+    settings = _settings(request, asked, quality_tier(height, width), fps)
     notes += _idle_fields(request, settings)
-    backend = _usable(attention_backends(), options.attention, "attention", machine, options.strict, notes)
-    mode = _usable(quantization_modes(), options.quantization, "quantization", machine, options.strict, notes)
+    backend = choose(attention_backends(), options.attention, "attention", machine, options.strict, notes)
+    mode = choose(quantization_modes(), options.quantization, "quantization", machine, options.strict, notes)
     return GenerationPlan(
         request=request,
         options=options,
@@ -145,41 +152,22 @@ def _with_defaults(request: GenerationRequest, models: ModelSet) -> Mapping[str,
     return values
 
 
-def _check_inputs(request: GenerationRequest, facts: InputFacts) -> None:
-    if request.task == TALK and not (facts.picture or facts.video):
-        raise UserError("talk needs a picture", fix="Give --image FILE, or --video FILE for a video to speak.")
-    if request.task == IMAGE_TO_VIDEO and not facts.picture:
-        raise UserError("image_to_video needs a picture", fix="Give --image FILE.")
-    if request.task == TALK and facts.picture and facts.video:
-        raise UserError("talk takes a picture or a video, not both", fix="Leave one of them out.")
-    if len(request.speaker_boxes) not in (0, 2):
-        raise UserError("speaker_boxes needs one box per speaker", value=len(request.speaker_boxes), allowed="0 or 2 boxes")
-    source = facts.picture or facts.video
-    for x0, y0, x1, y1 in request.speaker_boxes:
-        if source and not (0 <= x0 < x1 <= source.width and 0 <= y0 < y1 <= source.height):
-            raise UserError(
-                "a speaker box lies outside the picture", value=[x0, y0, x1, y1], allowed=f"0, 0 to {source.width}, {source.height}"
-            )
-
-
 def _frame_rate(request: GenerationRequest, asked: Mapping[str, Any]) -> float:
     if request.task == TALK and request.audio and asked["fps"] != SPEECH_FPS:
         raise UserError(
-            "fps must be 25 with speech", value=asked["fps"], fix="The model hears 25 speech frames a second; leave fps out."
+            "fps must be 25 with speech",
+            value=asked["fps"],
+            fix="The model hears 25 speech frames a second; leave fps out.",
         )
     return float(asked["fps"])
 
 
-def _size(
-    request: GenerationRequest, asked: Mapping[str, Any], facts: InputFacts, models: ModelSet
-) -> tuple[int, int]:
+def _size(request: GenerationRequest, facts: InputFacts, models: ModelSet) -> tuple[int, int]:
     """(height, width): as asked, else from the picture's aspect and the model's native size."""
-    if (request.width is None) != (request.height is None):
-        raise UserError("width and height go together", fix="Give both or neither.")
     if request.width is not None and request.height is not None:
-        return check_size("height", request.height), check_size("width", request.width)
+        return request.height, request.width
     source = facts.picture or facts.video
-    ratio = source.height / source.width if source else asked.get("ratio", 480 / 832)
+    ratio = source.height / source.width if source else 480 / 832
     if models.profile.area is not None:
         return area_size(ratio if source else 1.0, models.profile.area)
     return bucket_size(ratio, 480) if request.task == TALK else area_size(ratio, 480 * 832)
@@ -188,19 +176,20 @@ def _size(
 def _length(
     request: GenerationRequest, asked: Mapping[str, Any], facts: InputFacts, fps: float
 ) -> tuple[int, tuple[Window, ...]]:
-    if request.num_frames is not None and request.seconds is not None:
-        raise UserError("give num_frames or seconds, not both", value=request.num_frames)
     if request.task != TALK:
-        frames = check_frames("num_frames", asked["num_frames"])
-        if request.seconds is not None:
-            frames = nearest_frames(request.seconds, fps)
+        frames = nearest_frames(request.seconds, fps) if request.seconds is not None else asked["num_frames"]
         return frames, plan_windows(frames, frames, 0)
-    window_frames = check_frames("window_frames", asked["window_frames"])
-    motion_frames = check_frames("motion_frames", asked["motion_frames"])
+    window_frames, motion_frames = asked["window_frames"], asked["motion_frames"]
     if motion_frames >= window_frames:
-        raise UserError("motion_frames must be fewer than window_frames", value=motion_frames, allowed=f"1 to {window_frames - 4}")
-    total = request.num_frames or (round(request.seconds * fps) if request.seconds else _speech_frames(request, facts))
-    return total or window_frames, plan_windows(total or window_frames, window_frames, motion_frames)
+        raise UserError(
+            "motion_frames must be fewer than window_frames",
+            value=motion_frames,
+            allowed=f"1 to {window_frames - 4}",
+        )
+    total = request.num_frames or _speech_frames(request, facts) or window_frames
+    if request.seconds is not None:
+        total = max(1, round(request.seconds * fps))
+    return total, plan_windows(total, window_frames, motion_frames)
 
 
 def _speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
@@ -212,21 +201,28 @@ def _speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
     return max(1, int(seconds * SPEECH_FPS))
 
 
-def _settings(
-    request: GenerationRequest, asked: Mapping[str, Any], tier: int, fps: float, notes: list[str]
-) -> Settings:
+def _settings(request: GenerationRequest, asked: Mapping[str, Any], tier: int, fps: float) -> Settings:
     steps = asked["num_inference_steps"]
     end = request.end_step if request.end_step is not None else steps
-    start = max(request.start_step, steps - round(steps * request.denoise_strength) if request.video else 0)
+    start = max(
+        request.start_step,
+        steps - round(steps * request.denoise_strength) if _starts_from_video(request) else 0,
+    )
     if not start < end <= steps:
-        raise UserError("start_step to end_step is not a slice of the schedule", value=[start, end], allowed=f"0 to {steps}")
+        raise UserError(
+            "start_step to end_step is not a slice of the schedule",
+            value=[start, end],
+            allowed=f"0 to {steps}",
+        )
+    sampler, shift = find_sampler(asked["sampler"]), asked.get("flow_shift", FLOW_SHIFT[request.task][tier])
+    sampler.schedule(steps, shift)  # refuses a number of steps it does not have
     return Settings(
-        sampler=find_sampler(asked["sampler"]).name,
+        sampler=sampler.name,
         num_inference_steps=steps,
         steps=range(start, end),
         guidance_scale=_per_step(asked["guidance_scale"], steps),
         audio_guidance_scale=asked.get("audio_guidance_scale", 1.0),
-        flow_shift=asked.get("flow_shift", FLOW_SHIFT[request.task][tier]),
+        flow_shift=shift,
         fps=fps,
         motion_frames=asked.get("motion_frames", 0),
         negative_prompt=asked["negative_prompt"],
@@ -239,19 +235,26 @@ def _per_step(scale: float | tuple[float, ...], steps: int) -> tuple[float, ...]
     return (scales + scales[-1:] * steps)[:steps]
 
 
+def _starts_from_video(request: GenerationRequest) -> bool:
+    return request.video is not None and request.task != TALK
+
+
 def _idle_fields(request: GenerationRequest, settings: Settings) -> list[str]:
     """A sentence for each field that was set but can have no effect."""
-    notes = []
+    notes = [
+        f"{name} has no effect in {request.task}"
+        for name, row in REQUEST_FIELDS.items()
+        if row.tasks and request.task not in row.tasks and getattr(request, name) != row.default
+    ]
     if request.negative_prompt and set(settings.guidance_scale) == {1.0}:
         notes.append("negative_prompt has no effect at guidance 1")
-    if request.denoise_strength < 1 and not request.video:
+    if request.task != TALK and request.denoise_strength < 1 and not request.video:
         notes.append("denoise_strength has no effect without a source video")
-    if request.task == TEXT_TO_VIDEO and request.image:
-        notes.append("text_to_video does not use the picture; choose image_to_video to make it move")
-    if request.task != TALK and request.audio:
-        notes.append(f"{request.task} does not use the sound; choose talk")
-    if request.speaker_boxes and len(request.audio) < 2:
-        notes.append("speaker_boxes have no effect with one speaker")
+    if _starts_from_video(request) and request.denoise_strength == 1:
+        notes.append("video has no effect at denoise_strength 1")
+    if request.task == TALK and len(request.audio) < 2:
+        alone = {"speaker_boxes": request.speaker_boxes, "audio_order": request.audio_order == "sequence"}
+        notes += [f"{name} has no effect with one speaker" for name, is_set in alone.items() if is_set]
     return notes
 
 
@@ -259,30 +262,6 @@ def _prompts(prompt: str, windows: int) -> tuple[str, ...]:
     """One prompt per window from parts split at |; the last part goes on."""
     parts = [part.strip() for part in prompt.split("|")]
     return tuple((parts + parts[-1:] * windows)[:windows])
-
-
-def _usable(
-    table: "Mapping[str, AttentionBackend] | Mapping[str, QuantizationMode]",
-    name: str,
-    what: str,
-    machine: Hardware,
-    strict: bool,
-    notes: list[str],
-) -> "AttentionBackend | QuantizationMode":
-    """The row that will run: the asked one, else down its fallbacks with a note each; "auto" takes the first that can."""
-    rows: dict[str, Any] = dict(table)
-    if name == "auto":
-        usable: AttentionBackend | QuantizationMode = next(
-            row for row in rows.values() if row.unavailable_reason(machine) is None
-        )
-        return usable
-    row = resolve(rows, name, what)
-    while (reason := row.unavailable_reason(machine)) is not None:
-        if strict or row.fallback is None:
-            raise UserError(f"{what} {row.name} can't run here: {reason}", fix=f"Choose auto, or leave {what} out.")
-        notes.append(f"{row.name}: {reason}; {row.fallback} runs instead")
-        row = rows[row.fallback]
-    return row
 
 
 def _precision(asked: str, machine: Hardware) -> str:

@@ -1,4 +1,4 @@
-"""From what was asked to plans that can run: probes the inputs, the models folder and the machine, and asks the planner."""
+"""From what was asked to plans that can run: probes inputs, models and the machine, and asks the planner."""
 
 import secrets
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from wanvideo.checkpoint.catalog import resolve_models
+from wanvideo.checks import check_request
+from wanvideo.errors import UserError
 from wanvideo.hardware import probe_hardware
 from wanvideo.inputs import inspect_inputs
 from wanvideo.plan import GenerationPlan, make_plan
@@ -16,16 +18,23 @@ PROJECT = Path(__file__).parents[1]
 POCKET = PROJECT / "models" / "pocket"
 
 
-def prepare(request: GenerationRequest, options: RuntimeOptions, output: Path | None = None) -> tuple[GenerationPlan, ...]:
+def prepare(
+    request: GenerationRequest, options: RuntimeOptions, output: Path | None = None
+) -> tuple[GenerationPlan, ...]:
     """One plan per variation (`request.count`), with seeds drawn and names chosen. Raises UserError."""
+    if output is not None and output.suffix.lower() != ".mp4":
+        raise UserError("the output must be named .mp4", value=output.name)
     facts = inspect_inputs(request)
+    check_request(request, options, facts)  # its mistakes are told before what the models folder lacks
     models = resolve_models(request.task, request.model, model_folders(options))
     machine = probe_hardware()
     first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed
     plans = []
     for variation in range(request.count):
         seeded = replace(request, seed=first + variation, count=1)
-        plans.append(make_plan(seeded, options, facts, models, machine, _output(seeded, options, output, variation)))
+        plans.append(
+            make_plan(seeded, options, facts, models, machine, _output(seeded, options, output, variation))
+        )
     return tuple(plans)
 
 

@@ -1,7 +1,7 @@
-"""What a person starts from: presets (files of the folder `presets`), request files, and how layers are joined.
+"""What a person starts from: presets (the folder `presets`), request files, and how such layers are joined.
 
-A preset is a partial request and partial options; the planner fills in the rest. Paths in it start at the project's
-folder, so that a bundled preset works from any working directory.
+A preset is a partial request and partial options; the planner fills in the rest. Paths in it start at the
+project's folder, so that a bundled preset works from any working directory.
 """
 
 import difflib

@@ -1,11 +1,12 @@
 """The two contracts an option must fulfil, and the tables made of the folders that hold the options.
 
-A new attention backend or quantization mode is one new file with one constant; nothing else in the project names it.
+A new attention backend or quantization mode is one new file with one constant; nothing else in the project
+names it.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -23,8 +24,8 @@ AttentionFunction: TypeAlias = "Callable[[Tensor, Tensor, Tensor], Tensor]"
 class AttentionBackend:
     """A way to compute softmax(q k^T / sqrt(d)) v on (batch, tokens, heads, head_dim), without a mask.
 
-    `unavailable_reason` returns a sentence for people, or None when the backend can run on that machine; `load` imports
-    what it needs and returns the function. A higher `priority` comes earlier in "auto".
+    `unavailable_reason` returns a sentence for people, or None when the backend can run on that machine;
+    `load` imports what it needs and returns the function. A higher `priority` comes earlier in "auto".
     """
 
     name: str
@@ -38,7 +39,9 @@ class AttentionBackend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationMode:
-    """A way to store and multiply the big linears. `make_linear` turns a dense one into the mode's own module."""
+    """A way to store and multiply the big linears. `make_linear` turns a dense one into the mode's own
+    module.
+    """
 
     name: str
     label: str
@@ -66,12 +69,14 @@ def quantization_modes() -> dict[str, QuantizationMode]:
     return {row.name: row for row in sorted(rows, key=lambda row: -row.bytes_per_weight)}
 
 
-def resolve(table: dict[str, Option], name: str, what: str) -> Option:
+def resolve(table: Mapping[str, Option], name: str, what: str) -> Option:
     """The row of that name or alias. Raises UserError that lists the names there are."""
     for row in table.values():
         if name == row.name or name in row.aliases:
             return row
-    raise UserError(f"unknown {what}", value=name, allowed=sorted(table), fix=f"Choose one of these, or leave {what} out.")
+    raise UserError(
+        f"unknown {what}", value=name, allowed=sorted(table), fix=f"Choose one of these, or leave {what} out."
+    )
 
 
 def _discover(package: str, constant: str, kind: type[Any]) -> list[Any]:

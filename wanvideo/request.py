@@ -1,7 +1,7 @@
 """What a person asks for: the request (what to make) and the options (how this machine should run it).
 
-Both are one table: flags of the command line, JSON keys, presets and the page all read it. None means "the planner fills
-it in from the task and the model". Standard library only.
+Both are one table: flags of the command line, JSON keys, presets and the page all read it. None means "the
+planner fills it in from the task and the model". Standard library only.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,34 @@ RANDOM_SEED = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """What to make. A field that is None is decided by the planner from the task, the inputs and the model."""
+    """What to make. A field that is None is decided by the planner from the task, the inputs and the
+    model.
+    """
 
-    task: str = row("choice", TALK, "Task", "talk, image_to_video or text_to_video", choices=TASKS, flag="--task")
+    task: str = row(
+        "choice", TALK, "Task", "talk, image_to_video or text_to_video", choices=TASKS, flag="--task"
+    )
     model: str | None = row(
         "text", None, "Model", "name of an installed model or path of a diffusion model file", flag="--model"
     )
-    prompt: str = row("text", "", "Prompt", "what happens; | separates the prompts of successive windows", flag="--prompt")
+    prompt: str = row(
+        "text", "", "Prompt", "what happens; | separates the prompts of successive windows", flag="--prompt"
+    )
     negative_prompt: str | None = row(
-        "text", None, "Negative prompt", "what to avoid; no effect at guidance 1", flag="--negative-prompt", aliases=("n_prompt",)
+        "text",
+        None,
+        "Negative prompt",
+        "what to avoid; no effect at guidance 1",
+        flag="--negative-prompt",
+        aliases=("n_prompt",),
     )
     image: str | None = row(
-        "path", None, "Picture", "the picture that speaks or moves", tasks=(TALK, IMAGE_TO_VIDEO), flag="--image"
+        "path",
+        None,
+        "Picture",
+        "the picture that speaks or moves",
+        tasks=(TALK, IMAGE_TO_VIDEO),
+        flag="--image",
     )
     end_image: str | None = row(
         "path", None, "End picture", "the picture to arrive at", tasks=(IMAGE_TO_VIDEO,), flag="--end-image"
@@ -41,7 +57,12 @@ class GenerationRequest:
         flag="--video",
     )
     audio: tuple[str, ...] = row(
-        "paths", (), "Speech", "one sound file per speaker, two at most; none = silence", tasks=(TALK,), flag="--audio"
+        "paths",
+        (),
+        "Speech",
+        "one sound file per speaker, two at most; none = silence",
+        tasks=(TALK,),
+        flag="--audio",
     )
     audio_order: str = row(
         "choice",
@@ -55,21 +76,44 @@ class GenerationRequest:
         "boxes",
         (),
         "Speaker boxes",
-        "where each speaker is: [x0, y0, x1, y1] in picture pixels (x = columns); left and right half when empty",
+        "[x0, y0, x1, y1] of each speaker in picture pixels (x = columns); the two halves when empty",
         tasks=(TALK,),
     )
-    width: int | None = row("int", None, "Width", "pixels, a multiple of 16", low=16, high=4096, flag="--width")
-    height: int | None = row("int", None, "Height", "pixels, a multiple of 16", low=16, high=4096, flag="--height")
+    width: int | None = row(
+        "int", None, "Width", "pixels, a multiple of 16", low=16, high=4096, flag="--width"
+    )
+    height: int | None = row(
+        "int", None, "Height", "pixels, a multiple of 16", low=16, high=4096, flag="--height"
+    )
     num_frames: int | None = row(
-        "int", None, "Frames", "4n+1; talk takes any number", low=1, high=100_000, aliases=("frame_num",), flag="--num-frames"
+        "int",
+        None,
+        "Frames",
+        "4n+1, like 81; any other length by seconds",
+        low=1,
+        high=100_000,
+        aliases=("frame_num",),
+        flag="--num-frames",
     )
     seconds: float | None = row(
-        "float", None, "Seconds", "length instead of frames; talk: the speech's own length when empty", low=0.04, high=4000,
+        "float",
+        None,
+        "Seconds",
+        "length instead of frames; talk: the speech's own length when empty",
+        low=0.04,
+        high=4000,
         flag="--seconds",
-    )  # fmt: skip
+    )
     fps: float | None = row("float", None, "Frames per second", "25 with speech", low=1, high=120)
     num_inference_steps: int | None = row(
-        "int", None, "Steps", "denoising steps per window", low=1, high=1000, aliases=("steps", "sample_steps"), flag="--steps"
+        "int",
+        None,
+        "Steps",
+        "denoising steps per window",
+        low=1,
+        high=1000,
+        aliases=("steps", "sample_steps"),
+        flag="--steps",
     )
     guidance_scale: float | tuple[float, ...] | None = row(
         "floats",
@@ -93,18 +137,38 @@ class GenerationRequest:
         flag="--audio-guidance",
     )
     apg: bool = row(
-        "bool", False, "Adaptive projected guidance", "keeps colours calm at high guidance", tasks=(TALK,), aliases=("use_apg",)
+        "bool",
+        False,
+        "Adaptive projected guidance",
+        "keeps colours calm at high guidance",
+        tasks=(TALK,),
+        aliases=("use_apg",),
     )
     flow_shift: float | None = row(
-        "float", None, "Flow shift", "above 1: more of the steps at high noise", low=0.01, high=100, aliases=("shift",), flag="--shift"
+        "float",
+        None,
+        "Flow shift",
+        "above 1: more of the steps at high noise",
+        low=0.01,
+        high=100,
+        aliases=("shift",),
+        flag="--shift",
     )
     sampler: str | None = row(
         "name", None, "Sampler", "see `plan` for the names", aliases=("scheduler",), flag="--sampler"
     )
     seed: int = row(
-        "int", RANDOM_SEED, "Seed", "-1 = random; the one used is in the result", low=-1, high=2**62, flag="--seed"
+        "int",
+        RANDOM_SEED,
+        "Seed",
+        "-1 = random; the one used is in the result",
+        low=-1,
+        high=2**62,
+        flag="--seed",
     )
-    count: int = row("int", 1, "Variations", "this many videos: seed, seed + 1, ...", low=1, high=100, flag="--count")
+    count: int = row(
+        "int", 1, "Variations", "this many videos: seed, seed + 1, ...", low=1, high=100, flag="--count"
+    )
     denoise_strength: float = row(
         "float",
         1.0,
@@ -120,11 +184,23 @@ class GenerationRequest:
         "int", None, "Window", "frames made at a time, 4n+1", low=5, high=1001, tasks=(TALK,)
     )
     motion_frames: int | None = row(
-        "int", None, "Motion frames", "frames handed from window to window, 4n+1", low=1, high=101, tasks=(TALK,),
+        "int",
+        None,
+        "Motion frames",
+        "frames handed from window to window, 4n+1",
+        low=1,
+        high=101,
+        tasks=(TALK,),
         aliases=("motion_frame",),
-    )  # fmt: skip
+    )
     color_correction: float = row(
-        "float", 1.0, "Colour correction", "pull each frame to the picture's colours", low=0, high=1, tasks=(TALK,)
+        "float",
+        1.0,
+        "Colour correction",
+        "pull each frame to the picture's colours",
+        low=0,
+        high=1,
+        tasks=(TALK,),
     )
     riflex_freq_index: int = row(
         "int", 0, "RIFLEx frequency", "0 off; keeps very long clips from repeating", low=0, high=20
@@ -133,7 +209,9 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeOptions:
-    """How to run it. "auto" is decided by the planner from the machine; a set value is never changed silently."""
+    """How to run it. "auto" is decided by the planner from the machine; a set value is never changed
+    silently.
+    """
 
     base_precision: str = row(
         "choice",
@@ -142,8 +220,12 @@ class RuntimeOptions:
         "dtype the transformer computes in",
         choices=("auto", "bf16", "bf16_fast", "fp16", "fp32"),
     )
-    quantization: str = row("name", "auto", "Quantization", "how the big weights are stored", flag="--quantization")
-    attention: str = row("name", "auto", "Attention Mode", "how self-attention is computed", flag="--attention")
+    quantization: str = row(
+        "name", "auto", "Quantization", "how the big weights are stored", flag="--quantization"
+    )
+    attention: str = row(
+        "name", "auto", "Attention Mode", "how self-attention is computed", flag="--attention"
+    )
     strict: bool = row("bool", False, "Strict", "an option that can't run here is an error", flag="--strict")
     output_dir: str = row("path", "outputs", "Output folder", "where results go")
     models_dir: str = row("path", "models", "Models folder", "where checkpoints are")
@@ -164,21 +246,27 @@ def read_options(values: Mapping[str, Any]) -> RuntimeOptions:
 
 
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One flat mapping -> (request part, options part); a key of neither stays in the request part, to be refused there."""
+    """One flat mapping -> (request part, options part); a key of neither stays in the request part, to be
+    refused there.
+    """
     options = {alias for name, row_ in OPTION_FIELDS.items() for alias in (name, *row_.aliases)}
     asked = {key: value for key, value in values.items() if key not in options}
     return asked, {key: value for key, value in values.items() if key in options}
 
 
 def to_mapping(settings: GenerationRequest | RuntimeOptions) -> dict[str, Any]:
-    """JSON-ready mapping of the fields that differ from their defaults; `read_*` gives the same object back."""
+    """JSON-ready mapping of the fields that differ from their defaults; `read_*` gives the same object
+    back.
+    """
     defaults = {item.name: item.default for item in fields(settings)}
     return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressEvent:
-    """One sign of life. `step` of `steps` within `window` of `windows`; `preview` is a small uint8 picture (h, w, 3)."""
+    """One sign of life. `step` of `steps` within `window` of `windows`; `preview` is a small uint8 picture
+    (h, w, 3).
+    """
 
     stage: str
     window: int = 0
@@ -191,4 +279,3 @@ class ProgressEvent:
 
 def ignore_progress(event: ProgressEvent) -> None:
     """The progress callback of those who do not watch. A callback stops the work by raising Cancelled."""
-

@@ -10,7 +10,9 @@ Progress = Callable[[ProgressEvent], None]
 
 
 class StageClock:
-    """Announces stages and steps to `progress`, which may raise Cancelled, and adds up the seconds of each stage."""
+    """Announces stages and steps to `progress`, which may raise Cancelled, and adds up the seconds of each
+    stage.
+    """
 
     def __init__(self, progress: Progress, windows: int) -> None:
         self._progress = progress
@@ -34,7 +36,12 @@ class StageClock:
         """`done` of `steps` denoising steps of this window are made."""
         self._progress(
             ProgressEvent(
-                stage=self._stage or "", window=self._window, windows=self._windows, step=done, steps=steps, preview=preview
+                stage=self._stage or "",
+                window=self._window,
+                windows=self._windows,
+                step=done,
+                steps=steps,
+                preview=preview,
             )
         )
 

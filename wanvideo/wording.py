@@ -6,8 +6,6 @@ from typing import Any
 from wanvideo.hardware import Hardware
 from wanvideo.plan import GenerationPlan
 
-_COMPONENTS = ("transformer", "audio", "text_encoder", "image_encoder", "speech_encoder", "vae")
-
 
 def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
     """(subject, sentence) pairs: everything that was decided but the notes."""
@@ -32,9 +30,9 @@ def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
 
 def model_files(plan: GenerationPlan) -> list[dict[str, Any]]:
     """component, path and bytes of every model the plan uses."""
-    found = {name: getattr(plan.models, name) for name in _COMPONENTS}
     return [
-        {"component": name, "path": str(facts.path), "bytes": facts.bytes} for name, facts in found.items() if facts
+        {"component": facts.component, "path": str(facts.path), "bytes": facts.bytes}
+        for facts in plan.models.checkpoints
     ]
 
 

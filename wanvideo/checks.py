@@ -1,0 +1,63 @@
+"""What is refused before a model is chosen: a request that no model could fulfil. Pure arithmetic."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wanvideo.defaults import SOURCES
+from wanvideo.errors import UserError
+from wanvideo.fallback import AUTO
+from wanvideo.geometry import check_frames, check_size
+from wanvideo.inputs import InputFacts
+from wanvideo.registry import attention_backends, quantization_modes, resolve
+from wanvideo.request import GenerationRequest, RuntimeOptions
+from wanvideo.sampling.samplers import find_sampler
+
+
+def check_request(request: GenerationRequest, options: RuntimeOptions, facts: InputFacts) -> None:
+    """Raises UserError for missing inputs, illegal sizes and lengths, and names that nothing has."""
+    _check_sources(request)
+    _check_boxes(request, facts)
+    _check_lengths(request)
+    if request.sampler is not None:
+        find_sampler(request.sampler)
+    _check_name(attention_backends(), options.attention, "attention")
+    _check_name(quantization_modes(), options.quantization, "quantization")
+
+
+def _check_sources(request: GenerationRequest) -> None:
+    sources = SOURCES[request.task]
+    given = [name for name in sources if getattr(request, name)]
+    if sources and not given:
+        flags = " or ".join(f"--{name} FILE" for name in sources)
+        raise UserError(f"{request.task} needs {' or '.join(sources)}", fix=f"Give {flags}.")
+    if len(given) > 1:
+        raise UserError(f"{request.task} takes {' or '.join(given)}, not both", fix="Leave one of them out.")
+
+
+def _check_boxes(request: GenerationRequest, facts: InputFacts) -> None:
+    count, source = len(request.speaker_boxes), facts.picture or facts.video
+    if count not in (0, 2):
+        raise UserError("speaker_boxes needs one box per speaker", value=count, allowed="0 or 2 boxes")
+    for x0, y0, x1, y1 in request.speaker_boxes:
+        if source and not (0 <= x0 < x1 <= source.width and 0 <= y0 < y1 <= source.height):
+            inside = f"0, 0 to {source.width}, {source.height}"
+            raise UserError("a speaker box lies outside the picture", value=[x0, y0, x1, y1], allowed=inside)
+
+
+def _check_lengths(request: GenerationRequest) -> None:
+    """The numbers a person gives; those that are computed are legal by themselves."""
+    for name in ("width", "height"):
+        if (pixels := getattr(request, name)) is not None:
+            check_size(name, pixels)
+    for name in ("num_frames", "window_frames", "motion_frames"):
+        if (frames := getattr(request, name)) is not None:
+            check_frames(name, frames)
+    if (request.width is None) != (request.height is None):
+        raise UserError("width and height go together", fix="Give both or neither.")
+    if request.num_frames is not None and request.seconds is not None:
+        raise UserError("give num_frames or seconds, not both", value=request.num_frames)
+
+
+def _check_name(table: Mapping[str, Any], name: str, what: str) -> None:
+    if name != AUTO:
+        resolve(table, name, what)
