@@ -28,7 +28,7 @@ LAYERS = {
     **dict.fromkeys(("models", "sampling"), 4),
     **dict.fromkeys(("checkpoint", "checks"), 5),
     "plan": 6,
-    **dict.fromkeys(("lending", "prepare", "finished_file"), 6.5),
+    **dict.fromkeys(("lending", "prepare", "finished_file", "window_tensors"), 6.5),
     "conditioning": 7,
     "pipeline": 8,
     "jobs": 9,

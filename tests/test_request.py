@@ -88,7 +88,9 @@ def test_nobody_watching_stops_nothing() -> None:
 
 
 def test_request_needs_the_standard_library_alone() -> None:
-    code = "import sys, wanvideo.request; print(*{'numpy', 'torch', 'PIL', 'av', 'gradio'} & set(sys.modules))"
+    code = (
+        "import sys, wanvideo.request; print(*{'numpy', 'torch', 'PIL', 'av', 'gradio'} & set(sys.modules))"
+    )
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

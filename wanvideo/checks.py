@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wanvideo.defaults import SOURCES
+from wanvideo.defaults import SOURCES, SPEECH_FPS
 from wanvideo.errors import UserError
 from wanvideo.fallback import AUTO
 from wanvideo.geometry import check_frames, check_size
 from wanvideo.inputs import InputFacts
 from wanvideo.registry import attention_backends, quantization_modes, resolve
-from wanvideo.request import GenerationRequest, RuntimeOptions
+from wanvideo.request import REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 from wanvideo.sampling.samplers import find_sampler
 
 
@@ -56,6 +56,10 @@ def _check_lengths(request: GenerationRequest) -> None:
         raise UserError("width and height go together", fix="Give both or neither.")
     if request.num_frames is not None and request.seconds is not None:
         raise UserError("give num_frames or seconds, not both", value=request.num_frames)
+    hears = request.audio and request.task in REQUEST_FIELDS["audio"].tasks
+    if hears and request.fps not in (None, SPEECH_FPS):
+        hint = "The model hears 25 speech frames a second; leave fps out."
+        raise UserError("fps must be 25 with speech", value=request.fps, fix=hint)
 
 
 def _check_name(table: Mapping[str, Any], name: str, what: str) -> None:

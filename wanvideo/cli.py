@@ -95,14 +95,15 @@ def _make(plans: Sequence[GenerationPlan], *, as_json: bool) -> None:
 
 def _make_one(plan: GenerationPlan, cache: ModelCache) -> tuple[Path, float]:
     """The finished file and its seconds. Raises Cancelled that names what a stopped job had finished."""
-    from wanvideo.finished_file import keep_finished  # these load torch
-    from wanvideo.pipeline import generate
-
     bar = ProgressBar(sys.stderr)
     try:
         with stoppable(bar) as progress:
+            from wanvideo.pipeline import generate  # loads torch; a stop in the meantime counts
+
             result = generate(plan, cache, progress)
     except Cancelled:
+        from wanvideo.finished_file import keep_finished
+
         kept = keep_finished(plan)
         raise Cancelled(f"What was finished: {kept}" if kept else "") from None
     finally:

@@ -19,6 +19,8 @@ NEGATIVE_CHINESE = (
     "三条腿，背景人很多，倒着走"
 )
 
+SPEECH_FPS = 25.0  # features of the speech encoder a second, one for each frame of the video
+
 TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         TALK: {

@@ -4,6 +4,7 @@ says.
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def join_windows(plan: GenerationPlan, folder: JobFolder, output: Path) -> Path:
         sound=_original_sound(plan),
         metadata={"comment": _comment(plan)},
     )
+
+
+def clear_windows(folder: JobFolder) -> None:
+    """Remove the windows of a finished job, and the folder of all jobs when this was the last."""
+    shutil.rmtree(folder.path)
+    if not any(folder.path.parent.iterdir()):
+        folder.path.parent.rmdir()
 
 
 def keep_finished(plan: GenerationPlan) -> Path | None:

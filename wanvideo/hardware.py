@@ -1,7 +1,9 @@
 """What the machine is. `probe_hardware` is the only place that asks; everything else is handed the answer."""
 
+import importlib.util
 import os
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +29,12 @@ class Hardware:
     ram_bytes: int
     free_ram_bytes: int
     system: str
+    torch_has_cuda: bool = True
 
     @property
     def device(self) -> str:
         """The torch device that work runs on."""
-        return "cuda" if self.gpus else "cpu"
+        return "cuda" if self.gpus and self.torch_has_cuda else "cpu"
 
 
 def probe_hardware() -> Hardware:
@@ -46,7 +49,17 @@ def probe_hardware() -> Hardware:
         ram_bytes=memory.total,
         free_ram_bytes=memory.available,
         system=f"{platform.system()} {platform.release()}",
+        torch_has_cuda=_torch_has_cuda(),
     )
+
+
+def _torch_has_cuda() -> bool:
+    """Whether the installed torch was built for CUDA; read from its version file, as importing it is slow."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    written = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    return re.search(r"^cuda\b.*=\s*['\"]", written, re.MULTILINE) is not None
 
 
 def _probe_gpus() -> tuple[Gpu, ...]:

@@ -2,7 +2,6 @@
 one file.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wanvideo.conditioning import JobInputs, WindowConditions, encode_inputs, predictor, window_conditions
-from wanvideo.finished_file import job_folder, join_windows
+from wanvideo.finished_file import clear_windows, job_folder, join_windows
 from wanvideo.geometry import latent_frames
 from wanvideo.lending import DTYPES, JobModels
 from wanvideo.media.color import match_colors
@@ -67,7 +66,7 @@ def generate(
         folder.append(window.index, to_frames(new), {"motion": _motion(plan, frames)})
     clock.enter("join")
     output = join_windows(plan, folder, plan.output)
-    shutil.rmtree(folder.path)
+    clear_windows(folder)
     return GenerationResult(output=output, plan=plan, seconds=clock.total(), stages=clock.stages())
 
 

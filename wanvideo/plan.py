@@ -10,7 +10,7 @@ from typing import Any
 
 from wanvideo.checkpoint.catalog import ModelSet
 from wanvideo.checks import check_request
-from wanvideo.defaults import FLOW_SHIFT, TASK_DEFAULTS
+from wanvideo.defaults import FLOW_SHIFT, SPEECH_FPS, TASK_DEFAULTS
 from wanvideo.errors import UserError
 from wanvideo.fallback import choose
 from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_tier
@@ -21,7 +21,7 @@ from wanvideo.request import REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOpt
 from wanvideo.sampling.samplers import find_sampler
 from wanvideo.windows import Window, plan_windows
 
-SPEECH_FPS = 25.0
+BF16_CAPABILITY = (8, 0)  # cards before Ampere multiply bf16 very slowly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ def make_plan(
     notes: list[str] = []
     check_request(request, options, facts)
     asked = _with_defaults(request, models)
-    fps = _frame_rate(request, asked)
+    fps = float(asked["fps"])
     height, width = _size(request, facts, models)
     total_frames, windows = _length(request, asked, facts, fps)
     settings = _settings(request, asked, quality_tier(height, width), fps)
@@ -150,16 +150,6 @@ def _with_defaults(request: GenerationRequest, models: ModelSet) -> Mapping[str,
         if getattr(request, name) is not None:
             values[name] = getattr(request, name)
     return values
-
-
-def _frame_rate(request: GenerationRequest, asked: Mapping[str, Any]) -> float:
-    if request.task == TALK and request.audio and asked["fps"] != SPEECH_FPS:
-        raise UserError(
-            "fps must be 25 with speech",
-            value=asked["fps"],
-            fix="The model hears 25 speech frames a second; leave fps out.",
-        )
-    return float(asked["fps"])
 
 
 def _size(request: GenerationRequest, facts: InputFacts, models: ModelSet) -> tuple[int, int]:
@@ -265,6 +255,8 @@ def _prompts(prompt: str, windows: int) -> tuple[str, ...]:
 
 
 def _precision(asked: str, machine: Hardware) -> str:
-    if asked == "auto":
-        return "bf16" if machine.gpus else "fp32"
-    return "bf16" if asked == "bf16_fast" else asked
+    if asked != "auto":
+        return "bf16" if asked == "bf16_fast" else asked
+    if machine.device == "cpu":
+        return "fp32"
+    return "bf16" if machine.gpus[0].compute_capability >= BF16_CAPABILITY else "fp16"

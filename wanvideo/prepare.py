@@ -1,5 +1,6 @@
 """From what was asked to plans that can run: probes inputs, models and the machine, and asks the planner."""
 
+import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,8 +23,7 @@ def prepare(
     request: GenerationRequest, options: RuntimeOptions, output: Path | None = None
 ) -> tuple[GenerationPlan, ...]:
     """One plan per variation (`request.count`), with seeds drawn and names chosen. Raises UserError."""
-    if output is not None and output.suffix.lower() != ".mp4":
-        raise UserError("the output must be named .mp4", value=output.name)
+    _check_output(output or Path(options.output_dir) / "name.mp4")
     facts = inspect_inputs(request)
     check_request(request, options, facts)  # its mistakes are told before what the models folder lacks
     models = resolve_models(request.task, request.model, model_folders(options))
@@ -36,6 +36,15 @@ def prepare(
             make_plan(seeded, options, facts, models, machine, _output(seeded, options, output, variation))
         )
     return tuple(plans)
+
+
+def _check_output(output: Path) -> None:
+    """Refuse what would fail only after the work is done. Nothing is created."""
+    if output.suffix.lower() != ".mp4":
+        raise UserError("the output must be named .mp4", value=output.name)
+    folder = next(place for place in output.absolute().parents if place.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError("the output folder cannot be written", value=str(output.parent))
 
 
 def model_folders(options: RuntimeOptions) -> Sequence[Path]:

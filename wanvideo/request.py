@@ -155,7 +155,12 @@ class GenerationRequest:
         flag="--shift",
     )
     sampler: str | None = row(
-        "name", None, "Sampler", "see `plan` for the names", aliases=("scheduler",), flag="--sampler"
+        "name",
+        None,
+        "Sampler",
+        "how noise becomes a video, like unipc, dpm++ or euler; a wrong name is answered with near ones",
+        aliases=("scheduler",),
+        flag="--sampler",
     )
     seed: int = row(
         "int",

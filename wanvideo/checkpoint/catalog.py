@@ -218,14 +218,27 @@ def _tokenizer(text_encoder: CheckpointFacts) -> Path:
 
 def _profile(task: str, transformer: CheckpointFacts) -> ModelProfile:
     """The profile file beside the transformer, or the published defaults of its size."""
-    path = transformer.path.parent / PROFILE_NAME
-    if path.exists():
+    written = _read_profile(transformer.path.parent / PROFILE_NAME)
+    if written is None:
+        defaults = PUBLISHED_DEFAULTS.get((transformer.dim, task), {})
+        return ModelProfile(label=model_name(transformer), defaults={task: defaults})
+    return ModelProfile(
+        label=written["label"],
+        area=written.get("area"),
+        defaults={
+            name: read_values(REQUEST_FIELDS, part) for name, part in written.get("defaults", {}).items()
+        },
+    )
+
+
+def _read_profile(path: Path) -> dict[str, Any] | None:
+    """None when there is no profile; a model.json of some other program is none."""
+    if not path.is_file():
+        return None
+    try:
         written = json.loads(path.read_text(encoding="utf-8"))
-        defaults = written.get("defaults", {})
-        return ModelProfile(
-            label=written["label"],
-            area=written.get("area"),
-            defaults={task: read_values(REQUEST_FIELDS, part) for task, part in defaults.items()},
-        )
-    defaults = PUBLISHED_DEFAULTS.get((transformer.dim, task), {})
-    return ModelProfile(label=model_name(transformer), defaults={task: defaults})
+    except ValueError as error:
+        raise UserError(
+            f"{path.name} beside the model is damaged", fix=f"Repair or remove {path}."
+        ) from error
+    return written if isinstance(written, dict) and "label" in written else None

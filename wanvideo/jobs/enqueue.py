@@ -1,4 +1,4 @@
-"""From one request to rows of the queue: variations become jobs of their own, and every job knows its seed."""
+"""From one request to rows of the queue: each variation is a job of its own, and knows its seed."""
 
 import secrets
 from dataclasses import replace

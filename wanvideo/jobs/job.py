@@ -14,9 +14,9 @@ ENDED = (DONE, FAILED, STOPPED)
 class Job:
     """A snapshot of one row. Times are Unix seconds.
 
-    `request` and `options` are the mappings of `request.to_mapping`, checked again by whoever runs them, so a row that
-    an older version wrote can always be listed. `progress` holds the last ProgressEvent with `seconds_per_step` and `eta`;
-    `result` holds output, effective, notes, seconds and stages of a finished job.
+    `request` and `options` are the mappings of `request.to_mapping`, checked again by whoever runs them, so a
+    row that an older version wrote can always be listed. `progress` is the last ProgressEvent with fraction,
+    seconds_per_step and eta; `result` holds output, effective, notes, seconds and stages of a finished job.
     """
 
     id: int

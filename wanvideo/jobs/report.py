@@ -1,4 +1,4 @@
-"""The progress callback of a job: tells the store, measures the pace, and carries a stop into the pipeline."""
+"""The progress callback of a job: tells the store, measures the pace, carries a stop into the pipeline."""
 
 import time
 from dataclasses import dataclass, fields
@@ -17,23 +17,28 @@ PREVIEW_QUALITY = 88
 
 @dataclass(slots=True)
 class Pace:
-    """Seconds per step and seconds to go, from the steps seen so far over all windows."""
+    """How far a job is and how fast, over all windows; the time left counts decoding in."""
 
     begun: float = 0.0
     first: int = -1
     last: float = 0.0
     done: int = -1
+    total: int = 0
     seconds_per_step: float | None = None
 
     def measure(self, event: ProgressEvent, now: float) -> dict[str, float | None]:
-        """`seconds_per_step` of the latest step; `eta` takes the decoding between windows in."""
+        """`fraction` of all steps that is done, `seconds_per_step` of the latest one, `eta` in seconds."""
         if event.steps:
+            self.total = event.windows * event.steps
             self._step(event.window * event.steps + event.step, now)
-        eta = None
-        if event.steps and self.done > self.first >= 0:
-            to_go = event.windows * event.steps - self.done
-            eta = (self.last - self.begun) / (self.done - self.first) * to_go
-        return {"seconds_per_step": self.seconds_per_step, "eta": eta}
+        fraction = max(self.done, 0) / self.total if self.total else event.window / event.windows
+        return {"fraction": fraction, "seconds_per_step": self.seconds_per_step, "eta": self._eta(now)}
+
+    def _eta(self, now: float) -> float | None:
+        if not self.done > self.first >= 0:
+            return None
+        left = (self.last - self.begun) / (self.done - self.first) * (self.total - self.done)
+        return max(0.0, left - (now - self.last))
 
     def _step(self, done: int, now: float) -> None:
         if self.first < 0:
@@ -46,7 +51,7 @@ class Pace:
 
 
 class JobReport:
-    """Call it with each ProgressEvent. Raises Cancelled when the job was stopped or lost, or the worker is leaving."""
+    """Takes each ProgressEvent; raises Cancelled when the job is stopped or lost, or the worker leaves."""
 
     def __init__(self, store: JobStore, job: Job, leaving: Event) -> None:
         self._store, self._job, self._leaving = store, job, leaving

@@ -1,7 +1,7 @@
-"""The queue as a SQLite file that the page, the workers and the command line share. Survives restarts and crashes.
+"""The queue as a SQLite file that the page and the workers share. Survives restarts and crashes.
 
-A worker holds a running job by a lease: `claim` takes it, `renew` keeps it, and a lease that runs out gives the job
-back to the queue. Every write by a worker names the lease, so one that lost its job can't touch it any more.
+A worker holds a running job by a lease: `claim` takes it, `renew` keeps it, and a lease that runs out gives
+the job back to the queue. A worker's writes name it as the holder: one that lost its job can't touch it.
 """
 
 import json
@@ -30,15 +30,15 @@ CREATE TABLE IF NOT EXISTS jobs (
     error TEXT NOT NULL DEFAULT ''
 )"""
 _COLUMNS = (
-    "id, state, request, options, created, started, ended, worker, attempts, stop_requested, output, progress, "
-    "preview, result, error"
+    "id, state, request, options, created, started, ended, worker, attempts, stop_requested, "
+    "output, progress, preview, result, error"
 )
 _HELD = "id = ? AND worker = ? AND state = 'running'"
-_LOST_TWICE = "The program ended without a word twice while making this video; worker.log says how far it came."
+_LOST_TWICE = "The program broke down twice while making this video; worker.log says how far it came."
 
 
 class JobStore:
-    """The queue in the file `path`. One object serves any number of threads; each gets a connection of its own."""
+    """The queue in the file `path`. One object serves many threads; each gets a connection of its own."""
 
     def __init__(self, path: str | Path, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self.path = Path(path)
@@ -58,28 +58,31 @@ class JobStore:
             return int(row.lastrowid or 0)
 
     def claim(self, worker: str) -> Job | None:
-        """Take the oldest queued job under a lease, after giving back those whose lease ran out. None: nothing to do."""
+        """Take the oldest queued job under a lease; None when none waits. Run-out leases come back first."""
         now = time.time()
         with self._writing() as database:
             self._give_back(database, "lease < ?", now)
-            found = database.execute("SELECT id FROM jobs WHERE state = 'queued' ORDER BY id LIMIT 1").fetchone()
+            found = database.execute(
+                "SELECT id FROM jobs WHERE state = 'queued' ORDER BY id LIMIT 1"
+            ).fetchone()
             if found is None:
                 return None
             database.execute(
-                "UPDATE jobs SET state = 'running', worker = ?, lease = ?, started = ?, attempts = attempts + 1, "
-                "progress = '{}' WHERE id = ?",
+                "UPDATE jobs SET state = 'running', worker = ?, lease = ?, started = ?, "
+                "attempts = attempts + 1, progress = '{}' WHERE id = ?",
                 (worker, now + self.lease_seconds, now, found[0]),
             )
         return self.get(found[0])
 
     def renew(self, job: Job) -> bool:
-        """Extend the lease. False: the job was lost, or a stop was asked for."""
-        lease = time.time() + self.lease_seconds
-        return self._update(job, "lease = ?", lease) and not self._read(job.id).stop_requested
+        """Extend the lease. False: the job was lost."""
+        return self._update(job, "lease = ?", time.time() + self.lease_seconds)
 
     def may_continue(self, job: Job) -> bool:
         """Whether the worker still holds the job and nobody asked to stop it. Cheap: asked once per step."""
-        found = self._database().execute(f"SELECT stop_requested FROM jobs WHERE {_HELD}", (job.id, job.worker))
+        found = self._database().execute(
+            f"SELECT stop_requested FROM jobs WHERE {_HELD}", (job.id, job.worker)
+        )
         row = found.fetchone()
         return row is not None and not row[0]
 
@@ -100,9 +103,9 @@ class JobStore:
         """The job ended with a sentence for the person who asked."""
         self._update(job, "state = ?, ended = ?, error = ?", FAILED, time.time(), error)
 
-    def stop(self, job: Job) -> None:
-        """The job ended because somebody asked for it."""
-        self._update(job, "state = ?, ended = ?", STOPPED, time.time())
+    def stop(self, job: Job, result: Mapping[str, Any]) -> None:
+        """The job ended because somebody asked for it; `result` is empty when nothing was finished."""
+        self._update(job, "state = ?, ended = ?, result = ?", STOPPED, time.time(), json.dumps(result))
 
     def release(self, job: Job) -> None:
         """Back to the queue, not counted as an attempt: the worker leaves in good order."""
@@ -117,25 +120,25 @@ class JobStore:
         """A queued job is stopped at once, a running one at its next step; an ended one is left alone."""
         with self._writing() as database:
             database.execute(
-                "UPDATE jobs SET state = 'stopped', ended = ? WHERE id = ? AND state = 'queued'", (time.time(), job_id)
+                "UPDATE jobs SET state = 'stopped', ended = ? WHERE id = ? AND state = 'queued'",
+                (time.time(), job_id),
             )
-            database.execute("UPDATE jobs SET stop_requested = 1 WHERE id = ? AND state = 'running'", (job_id,))
+            database.execute(
+                "UPDATE jobs SET stop_requested = 1 WHERE id = ? AND state = 'running'", (job_id,)
+            )
 
     def get(self, job_id: int) -> Job | None:
         """The job of that number."""
         jobs = self._select("WHERE id = ?", job_id)
         return jobs[0] if jobs else None
 
-    def list(self, limit: int = 50) -> list[Job]:
+    def list(self, limit: int = 50) -> tuple[Job, ...]:
         """The newest `limit` jobs, newest first."""
         return self._select("ORDER BY id DESC LIMIT ?", limit)
 
-    def _read(self, job_id: int) -> Job:
-        return self._select("WHERE id = ?", job_id)[0]
-
-    def _select(self, clause: str, *values: object) -> "list[Job]":
+    def _select(self, clause: str, *values: object) -> tuple[Job, ...]:
         rows = self._database().execute(f"SELECT {_COLUMNS} FROM jobs {clause}", values)
-        return [_job(row) for row in rows]
+        return tuple(_job(row) for row in rows)
 
     def _update(self, job: Job, assignments: str, *values: object) -> bool:
         """Write to a job under its lease; False when it is not held any more."""
@@ -148,12 +151,16 @@ class JobStore:
     def _give_back(self, database: sqlite3.Connection, which: str, value: object) -> None:
         held = f"state = '{RUNNING}' AND {which}"
         now = time.time()
-        database.execute(f"UPDATE jobs SET state = 'stopped', ended = ? WHERE {held} AND stop_requested", (now, value))
         database.execute(
-            f"UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE {held} AND attempts >= {MOST_ATTEMPTS}",
-            (now, _LOST_TWICE, value),
+            f"UPDATE jobs SET state = 'stopped', ended = ? WHERE {held} AND stop_requested", (now, value)
         )
-        database.execute(f"UPDATE jobs SET state = 'queued', worker = NULL, lease = NULL WHERE {held}", (value,))
+        database.execute(
+            f"UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE {held} AND attempts >= ?",
+            (now, _LOST_TWICE, value, MOST_ATTEMPTS),
+        )
+        database.execute(
+            f"UPDATE jobs SET state = 'queued', worker = NULL, lease = NULL WHERE {held}", (value,)
+        )
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -46,6 +46,10 @@ class Supervisor:
             process.wait()
         self._store.abandon(worker_name(process.pid))
 
+    def wait(self) -> None:
+        """Block until interrupted or stopped."""
+        self._stopping.wait()
+
     @property
     def pid(self) -> int | None:
         """The worker's process id."""

@@ -1,10 +1,12 @@
-"""The process that makes the videos: `python -m wanvideo.jobs.worker QUEUE_FILE`. It ends with the program that started it.
+"""The process that makes the videos: `python -m wanvideo.jobs.worker QUEUE_FILE`.
 
-It takes jobs one after the other, keeps the loaded models between them, and outlives every job that fails.
+It takes jobs one after the other, keeps the loaded models between them, outlives every job that fails, and
+ends with the program that started it.
 """
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,6 +23,7 @@ from wanvideo.jobs.job import Job
 from wanvideo.jobs.report import JobReport
 from wanvideo.jobs.store import JobStore
 from wanvideo.model_cache import ModelCache
+from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
 from wanvideo.request import read_options, read_request
 
@@ -57,15 +60,19 @@ def run_worker(store: JobStore, *, generate: Generate, name: str, leaving: Event
 def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event) -> None:
     """One job to its end, whatever that is; only an interruption of the process itself gets past here."""
     log.info("job %d: begins, attempt %d", job.id, job.attempts)
+    plan: GenerationPlan | None = None
     try:
         wanted = Path(job.output) if job.output else None
         (plan,) = prepare(read_request(job.request), read_options(job.options), wanted)
         store.set_output(job, plan.output)
         made = make(plan, JobReport(store, job, leaving))
-        store.finish(job, _result(made))
+        store.finish(job, _result(plan, made.output, made.seconds, made.stages))
         log.info("job %d: done in %.1f s, %s", job.id, made.seconds, made.output)
     except Cancelled:
-        (store.release if leaving.is_set() else store.stop)(job)
+        if leaving.is_set():
+            store.release(job)
+        else:
+            _stop(store, job, plan)
         log.info("job %d: stopped", job.id)
     except UserError as error:
         store.fail(job, str(error))
@@ -73,17 +80,27 @@ def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event
     except Exception as error:  # the edge of the program: the queue goes on
         log_id = uuid.uuid4().hex[:8]
         log.error("job %d: fault %s\n%s", job.id, log_id, traceback.format_exc())
-        where = store.path.parent / LOG_NAME
-        store.fail(job, f"A fault in the program: {type(error).__name__}. {where} has the details under {log_id}.")
+        kind = type(error).__name__
+        store.fail(job, f"A fault in the program: {kind}. {LOG_NAME} has the details under {log_id}.")
 
 
-def _result(made: Any) -> dict[str, Any]:
+def _stop(store: JobStore, job: Job, plan: GenerationPlan | None) -> None:
+    """What is finished becomes a video of its own."""
+    from wanvideo.finished_file import keep_finished  # loads torch
+
+    kept = keep_finished(plan) if plan else None
+    store.stop(job, _result(plan, kept, None, {}) if plan and kept else {})
+
+
+def _result(
+    plan: GenerationPlan, output: Path, seconds: float | None, stages: dict[str, float]
+) -> dict[str, Any]:
     return {
-        "output": str(made.output),
-        "effective": made.plan.effective(),
-        "notes": list(made.plan.notes),
-        "seconds": made.seconds,
-        "stages": made.stages,
+        "output": str(output),
+        "effective": plan.effective(),
+        "notes": list(plan.notes),
+        "seconds": seconds,
+        "stages": stages,
     }
 
 
@@ -93,7 +110,7 @@ def _keep_lease(store: JobStore, job: Job, over: Event) -> None:
 
 
 def _leave_with_parent(leaving: Event) -> None:
-    """The parent holds the other end of stdin and never writes: the end of the stream means that it is gone."""
+    """The parent holds the other end of stdin and never writes: its end means that the parent is gone."""
     sys.stdin.buffer.read()
     leaving.set()
     time.sleep(FAREWELL_SECONDS)
@@ -108,6 +125,7 @@ def _log_to(path: Path) -> None:
 
 def main(queue: str) -> int:
     """Serve the queue file until the parent process closes our stdin."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches us too; the page tells us when to leave
     store = JobStore(queue)
     _log_to(store.path.parent / LOG_NAME)
     leaving = Event()

@@ -34,7 +34,10 @@ class JobFolder:
     def __init__(self, path: str | Path, *, fps: float) -> None:
         self.path = Path(path)
         self.fps = fps
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error) from error
 
     def append(self, index: int, frames: npt.NDArray[np.uint8], state: Mapping[str, torch.Tensor]) -> None:
         """Stores window `index`: frames (F, H, W, 3) and the tensors the next one starts from.

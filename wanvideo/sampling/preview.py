@@ -31,21 +31,27 @@ def fit_colours(encode: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 class LatentPreview:
-    """Copies each picture off the GPU without waiting and hands it out one step later."""
+    """Copies each picture off the GPU without waiting and hands it out a step later, when it has arrived."""
 
     def __init__(self, colours: Tensor) -> None:
         self._colours = colours
         self._pending: Tensor | None = None
+        self._arrived: torch.cuda.Event | None = None
 
     def push(self, estimate: Tensor) -> npt.NDArray[np.uint8] | None:
-        """Clean latents (1, channels, frames, h, w) -> the picture (h, w, 3) of the push before; None at the
-        first one.
+        """Clean latents (1, channels, frames, h, w) -> the picture (h, w, 3) of the push before.
+
+        None at the first push, and when the GPU is still behind.
         """
-        ready = self._pending
+        ready = self._pending if self._arrived is None or self._arrived.query() else None
         middle = estimate[0, :, estimate.shape[2] // 2]
-        picture = _with_bias(middle.float()) @ self._colours.to(middle.device)
+        self._colours = self._colours.to(middle.device)
+        picture = _with_bias(middle.float()) @ self._colours
         levels = ((picture.clamp(-1, 1) + 1) * 127.5).to(torch.uint8).view(*middle.shape[-2:], 3)
         self._pending = levels.to("cpu", non_blocking=True)
+        if levels.is_cuda:
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
         return None if ready is None else ready.numpy()
 
 
