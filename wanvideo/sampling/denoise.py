@@ -26,7 +26,7 @@ def denoise(
     every step, at the full timestep. `on_step(index, estimate)` gets the current estimate of the clean
     latents; it may raise Cancelled. Nothing here waits for the GPU.
     """
-    timesteps = stepper.timesteps.to(latents.device)
+    timesteps = stepper.timesteps.to(latents.device, non_blocking=True)
     levels = stepper.sigmas.tolist()
     for index in steps:
         latents = _hold(latents, motion_latents)

@@ -45,7 +45,7 @@ class LatentPreview:
         """
         ready = self._pending if self._arrived is None or self._arrived.query() else None
         middle = estimate[0, :, estimate.shape[2] // 2]
-        self._colours = self._colours.to(middle.device)
+        self._colours = self._colours.to(middle.device, non_blocking=True)
         picture = _with_bias(middle.float()) @ self._colours
         levels = ((picture.clamp(-1, 1) + 1) * 127.5).to(torch.uint8).view(*middle.shape[-2:], 3)
         self._pending = levels.to("cpu", non_blocking=True)
