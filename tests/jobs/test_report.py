@@ -26,9 +26,11 @@ def test_stage_changes_are_written_at_once_and_steps_not_all(store: JobStore, jo
     report(ProgressEvent(stage="text"))
     report(ProgressEvent(stage="denoise"))
     for step in range(1, 4):
-        report(ProgressEvent(stage="denoise", step=step, steps=3))
+        report(ProgressEvent(stage="denoise", step=step, steps=4))
     shown = store.list()[0].progress
     assert shown["stage"] == "denoise" and shown["step"] == 0, "steps within a fifth of a second wait"
+    report(ProgressEvent(stage="denoise", step=4, steps=4))
+    assert store.list()[0].progress["step"] == 4, "but the last one is shown"
     report(ProgressEvent(stage="decode"))
     assert store.list()[0].progress["stage"] == "decode"
 

@@ -88,7 +88,7 @@ def test_a_bad_job_does_not_keep_the_next_one_from_its_video(
 def test_a_fault_is_logged_under_the_id_that_the_card_shows(
     store: JobStore, options: RuntimeOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def faulty(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> None:
+    def faulty(*_: object) -> None:
         raise ZeroDivisionError("inside")
 
     number = store.add(ball(), options)
@@ -122,7 +122,7 @@ def test_a_leaving_worker_puts_its_job_back(store: JobStore, options: RuntimeOpt
     number = store.add(ball(), options)
     begun = Event()
 
-    def endless(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> None:
+    def endless(_plan: GenerationPlan, _cache: ModelCache, progress: Progress) -> None:
         while True:
             begun.set()
             progress(ProgressEvent(stage="denoise"))

@@ -65,7 +65,8 @@ class JobReport:
         now = time.monotonic()
         pace = self._pace.measure(event, now)
         stage = (event.stage, event.window)
-        if stage == self._stage and now - self._written < WRITE_SECONDS:
+        is_middle = stage == self._stage and event.step < event.steps
+        if is_middle and now - self._written < WRITE_SECONDS:
             return
         self._stage, self._written = stage, now
         self._store.progress(self._job, {**_described(event), **pace}, self._save_preview(event.preview))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from wanvideo.jobs.store import JobStore
@@ -13,7 +14,8 @@ from wanvideo.jobs.worker import worker_name
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
-RESTART_SECONDS = 2.0
+RESTART_SECONDS = 0.5  # doubled for each worker that dies young
+LONGEST_PAUSE = 60.0
 STOP_SECONDS = 8.0
 
 
@@ -56,10 +58,14 @@ class Supervisor:
         return self._process.pid if self._process else None
 
     def _watch(self) -> None:
+        pause = RESTART_SECONDS
         while self._process is not None:
+            begun = time.monotonic()
             status = self._process.wait()
             self._store.abandon(worker_name(self._process.pid))
-            if self._stopping.wait(RESTART_SECONDS):
+            lived_long = time.monotonic() - begun > LONGEST_PAUSE
+            pause = RESTART_SECONDS if lived_long else min(2 * pause, LONGEST_PAUSE)
+            if self._stopping.wait(pause):
                 return
             log.warning("the worker ended with status %s and is started again", status)
             self._process = self._launch()

@@ -118,9 +118,9 @@ def _leave_with_parent(leaving: Event) -> None:
 
 
 def _log_to(path: Path) -> None:
-    handler = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler, logging.StreamHandler()])
+    file = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, handlers=[file, logging.StreamHandler()])
 
 
 def main(queue: str) -> int:

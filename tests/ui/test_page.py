@@ -1,0 +1,228 @@
+"""The page as a visitor meets it: built, watched, used, started. Without a browser."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from tests.tiny_models import write_tiny_models
+from tests.ui.test_fields import CARD, CPU, start_values
+from ui import texts
+from ui.events import add_jobs, look_at_jobs
+from ui.examples import EXAMPLES, example_rows
+from ui.forecast import show_forecast
+from ui.generation import EXAMPLES as EXAMPLES_FOLDER
+from ui.model_settings import attention_guide, found_card, machine_card, machine_line, quantization_guide
+from ui.page import build_page, place_parts
+from ui.parts import Page
+from wanvideo.jobs.job import QUEUED
+from wanvideo.jobs.store import JobStore
+from wanvideo.registry import attention_backends, quantization_modes
+from wanvideo.request import GenerationRequest, RuntimeOptions
+
+ROOT = Path(__file__).parents[2]
+VIEW: dict[str, Any] = {"shown": None, "newest": None, "sent": {}}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def page(tmp_path: Path, models: Path) -> Page:
+    folders = {"output_dir": str(tmp_path / "out"), "models_dir": str(models)}
+    with gr.Blocks():
+        return place_parts(JobStore(tmp_path / "queue.sqlite"), folders, CPU)
+
+
+@pytest.fixture
+def values(page: Page) -> dict[Any, Any]:
+    """A form that can be made."""
+    form = page.form
+    return start_values(form) | {form["task"]: "text_to_video", form["prompt"]: "a <red> ball"}
+
+
+def test_the_whole_page_builds_with_its_events(tmp_path: Path) -> None:
+    blocks = build_page(JobStore(tmp_path / "queue.sqlite"), {}, CPU)
+    assert blocks.config["dependencies"]
+
+
+def test_a_newcomer_is_told_what_to_add(page: Page) -> None:
+    updates = show_forecast(page, start_values(page.form))
+    assert texts.say("needs_talk") in updates[page.generation.forecast]
+
+
+def test_the_forecast_says_what_will_be_made(page: Page, values: dict[Any, Any]) -> None:
+    updates = show_forecast(page, values | {page.form["count"]: 3})
+    line = updates[page.generation.forecast]
+    assert "9 frames at 16 fps" in line and "64 × 64" in line and "2 steps" in line and "3 videos" in line
+    assert updates[page.form["num_inference_steps"]]["placeholder"].startswith("2 ")
+    assert "64 x 64" in updates[page.models.plan]
+    assert str(page.folders["models_dir"]) not in updates[page.models.plan]
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("width", "17", "multiple of 16"),
+        ("num_inference_steps", "many", "whole number"),
+        ("model", "nix", "nix"),
+    ],
+)
+def test_a_bad_value_is_answered_in_a_sentence(
+    page: Page, values: dict[Any, Any], name: str, typed: str, said: str
+) -> None:
+    values = values | {page.form["width"]: "64", page.form["height"]: "64", page.form[name]: typed}
+    said_there = show_forecast(page, values)[page.generation.forecast]
+    assert "problem" in said_there and said in said_there
+    with pytest.warns(UserWarning, match=said):  # what gradio makes of a toast outside a request
+        add_jobs(page, values)
+    assert not page.store.list(), "nothing is queued that can't run"
+
+
+def test_generate_queues_what_the_form_says(page: Page, values: dict[Any, Any]) -> None:
+    add_jobs(page, values | {page.form["count"]: 2, page.form["seed"]: 4})
+    jobs = page.store.list()
+    assert [job.request["seed"] for job in jobs] == [5, 4]
+    assert {job.state for job in jobs} == {QUEUED}
+    assert jobs[0].options["output_dir"] == page.folders["output_dir"]
+
+
+def test_only_changed_cards_are_sent_and_everything_is_escaped(page: Page, values: dict[Any, Any]) -> None:
+    state = gr.State()
+    add_jobs(page, values)
+    first = look_at_jobs(page, state, VIEW)
+    queue = first[page.generation.queue]
+    assert escape("a <red> ball") in queue and "<red>" not in queue
+    again = look_at_jobs(page, state, first[state])
+    assert set(again) == {state}
+    page.store.request_stop(1)
+    assert page.generation.queue in look_at_jobs(page, state, again[state])
+
+
+def test_a_failed_job_shows_its_sentence_and_the_visitor_s_choice_stays(page: Page) -> None:
+    state = gr.State()
+    for number in range(2):
+        page.store.add(GenerationRequest(prompt=f"job {number}"), RuntimeOptions())
+        job = page.store.claim("w")
+        assert job is not None
+        page.store.fail(job, f"reason <{number}>")
+    seen = look_at_jobs(page, state, VIEW)
+    assert "Reason &lt;1&gt;" in seen[page.generation.result]
+    chosen = look_at_jobs(page, state, {**seen[state], "shown": 1})
+    assert "Reason &lt;0&gt;" in chosen[page.generation.result]
+    page.store.add(GenerationRequest(), RuntimeOptions())
+    job = page.store.claim("w")
+    assert job is not None
+    page.store.fail(job, "newest")
+    assert "Newest" in look_at_jobs(page, state, chosen[state])[page.generation.result]
+
+
+def test_a_running_job_shows_its_progress(page: Page) -> None:
+    page.store.add(GenerationRequest(), RuntimeOptions())
+    job = page.store.claim("w")
+    assert job is not None
+    shown = {"stage": "denoise", "window": 1, "windows": 3, "step": 2, "steps": 4, "fraction": 0.5}
+    page.store.progress(job, {**shown, "seconds_per_step": 0.25, "eta": 90})
+    live = look_at_jobs(page, gr.State(), VIEW)[page.generation.live]
+    for part in ("Denoising", "Window 2 of 3", "Step 2 of 4", "0.25 s per step", "1 min 30 s left", "50.0%"):
+        assert part in live
+
+
+def test_guides_list_every_option_with_its_reason_here() -> None:
+    for guide, table in ((attention_guide, attention_backends()), (quantization_guide, quantization_modes())):
+        for row in table.values():
+            assert row.name in guide(CPU)
+            assert escape(row.unavailable_reason(CPU) or "usable") in guide(CPU)
+
+
+def test_the_machine_is_described() -> None:
+    assert "A &lt;processor&gt;" in machine_card(CPU) and "2 cores" in machine_line(CPU)
+    with_card = type(CPU)(gpus=(CARD,), cpu="", cores=1, ram_bytes=1, free_ram_bytes=1, system="")
+    assert "8.9" in machine_card(with_card) and "16 GB" in machine_line(with_card)
+
+
+def test_no_checkpoint_is_said_so() -> None:
+    assert texts.say("models_found_none") in found_card([])
+
+
+def test_every_language_has_every_sentence() -> None:
+    for language in texts.LANGUAGES.values():
+        assert set(language) == set(texts.ENGLISH)
+
+
+@pytest.mark.skipif(not EXAMPLES_FOLDER.exists(), reason="no examples are bundled")
+def test_every_example_has_its_files() -> None:
+    assert len(example_rows(EXAMPLES_FOLDER)) == len(EXAMPLES)
+
+
+def run_app(*flags: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "app.py", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_help_and_the_refusal_of_an_open_door() -> None:
+    assert run_app("--help").returncode == 0
+    for flags in (["--listen"], ["--host", "0.0.0.0"], ["--auth", "nobody"]):
+        refused = run_app(*flags)
+        assert refused.returncode == 2 and "--auth" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_the_server_answers_and_serves_no_files_of_its_own(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = ["--port", str(port), "--output-dir", str(tmp_path)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen([sys.executable, "app.py", *flags], cwd=ROOT, env=environment)
+    try:
+        assert wait_for_answer(f"http://127.0.0.1:{port}/config") == 200
+        secret = f"http://127.0.0.1:{port}/gradio_api/file={tmp_path / 'jobs' / 'queue.sqlite'}"
+        assert wait_for_answer(secret) == 403
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def wait_for_answer(url: str) -> int:
+    """The status of the page once its server is up."""
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"{url} did not answer")
+
+
+def test_every_sentence_is_there_and_none_is_left_over() -> None:
+    code = "\n".join(file.read_text("utf-8") for file in (ROOT / "ui").glob("*.py") if file.stem != "texts")
+    asked = set(re.findall(r"""\bsay\(\s*["']([a-z_]+)["']""", code))
+    assert asked <= set(texts.ENGLISH)
+    made = (
+        "label_",
+        "help_",
+        "state_",
+        "stage_",
+        "task_",
+        "prompt_",
+        "needs_",
+        "live_",
+        "queued_",
+        "audio_order_",
+    )
+    assert not {key for key in texts.ENGLISH if key not in asked and not key.startswith(made)}

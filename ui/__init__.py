@@ -1,0 +1,1 @@
+"""The page: request fields become widgets, jobs become cards. It decides nothing and loads no torch."""

@@ -1,0 +1,180 @@
+"""Jobs as HTML: the live strip, the queue, the result. Everything that people or files wrote is escaped."""
+
+import base64
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ui.texts import say, say_or
+from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, Job
+
+
+def card(title: str, body: str, kind: str = "") -> str:
+    """A titled box; `body` is HTML."""
+    return f"<section class='card {kind}'><h3>{escape(title)}</h3>{body}</section>"
+
+
+def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """Text cells in rows, with an optional head."""
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    scroll = "<div class='scroll'><table>{}<tbody>{}</tbody></table></div>"
+    return scroll.format(f"<thead><tr>{top}</tr></thead>" if top else "", body)
+
+
+def duration(seconds: float) -> str:
+    """0.21 s, 12.3 s, 4 min 05 s, 1 h 02 min."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def as_sentence(text: str) -> str:
+    """With a capital, unless the first word is the name of a field."""
+    first = text.partition(" ")[0]
+    return text if "_" in first else text[:1].upper() + text[1:]
+
+
+def running_job(jobs: Iterable[Job]) -> Job | None:
+    """The job that is being made."""
+    return next((job for job in jobs if job.state == RUNNING), None)
+
+
+def live_card(jobs: Sequence[Job]) -> str:
+    """Stage, window, step, pace and the latest picture of the running job."""
+    job = running_job(jobs)
+    if job is None:
+        waiting = any(job.state == QUEUED for job in jobs)
+        key = "live_waiting" if waiting else "live_idle"
+        return _strip(
+            say(key), f"<p class='hint'>{say(f'{key}_note')}</p>", kind="busy" if waiting else "idle"
+        )
+    shown = job.progress
+    stage = str(shown.get("stage") or "prepare")
+    title = say("stopping") if job.stop_requested else shown.get("message") or _stage_name(stage)
+    facts = " · ".join(_live_facts(job))
+    percent = 100 * (shown.get("fraction") or 0)
+    body = f"<div class='bar'><i style='width:{percent:.1f}%'></i></div><p class='facts'>{facts}</p>"
+    return _strip(title, body, _picture(job.preview), "busy", _title(job))
+
+
+def _strip(title: str, body: str, picture: str = "", kind: str = "", head: str = "") -> str:
+    small = f"<span class='job'>{escape(head)}</span>" if head else ""
+    return (
+        f"<section class='card live {kind}'>{picture}<div class='live-text'>"
+        f"<h3><span class='dot'></span>{escape(title)}{small}</h3>{body}</div></section>"
+    )
+
+
+def _stage_name(stage: str) -> str:
+    return say_or(f"stage_{stage}", stage.replace("_", " ").capitalize())
+
+
+def _live_facts(job: Job) -> list[str]:
+    shown = job.progress
+    facts = []
+    if shown.get("windows", 1) > 1:
+        facts.append(say("live_window", window=shown["window"] + 1, windows=shown["windows"]))
+    if shown.get("steps"):
+        facts.append(say("live_step", step=shown["step"], steps=shown["steps"]))
+    if shown.get("seconds_per_step"):
+        facts.append(say("live_pace", seconds=duration(shown["seconds_per_step"])))
+    if job.started:
+        facts.append(say("live_elapsed", seconds=duration(time.time() - job.started)))
+    if shown.get("eta"):
+        facts.append(say("live_eta", seconds=duration(shown["eta"])))
+    return facts
+
+
+def _picture(preview: str | None) -> str:
+    path = Path(preview) if preview else None
+    if path is None or not path.exists():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f"<img class='preview' alt='' src='data:image/jpeg;base64,{data}'>"
+
+
+def queue_card(jobs: Sequence[Job], shown: int | None) -> str:
+    """One row per job, newest first; a waiting one can be cancelled, an ended one be shown."""
+    if not jobs:
+        return card(say("queue"), f"<p class='hint'>{say('queue_empty')}</p>", "queue")
+    rows = "".join(_queue_row(job, job.id == shown) for job in jobs)
+    return card(say("queue"), f"<ul>{rows}</ul>", "queue")
+
+
+def has_card(job: Job) -> bool:
+    """Whether there is something to show: a video, a part of one, or the reason why there is none."""
+    return job.state == FAILED or bool(job.result.get("output"))
+
+
+def _queue_row(job: Job, is_shown: bool) -> str:
+    action = ""
+    if job.state in (QUEUED, RUNNING) and not job.stop_requested:
+        action = f"<button data-action='cancel' data-job='{job.id}'>{say('queue_cancel')}</button>"
+    elif has_card(job) and not is_shown:
+        action = f"<button data-action='show' data-job='{job.id}'>{say('queue_show')}</button>"
+    took = job.state == DONE and job.ended and job.started
+    made = f" · {duration((job.ended or 0) - (job.started or 0))}" if took else ""
+    state = f"<span class='state {job.state}'>{say(f'state_{job.state}')}</span>"
+    what = f"<b>{escape(_title(job))}</b><small>{escape(_subtitle(job))}{made}</small>"
+    shown = "shown" if is_shown else ""
+    return f"<li class='{shown}'>{state}<span class='what'>{what}</span>{action}</li>"
+
+
+def _title(job: Job) -> str:
+    task = job.request.get("task", "talk")
+    return f"#{job.id} {say(f'task_{task}')}"
+
+
+def _subtitle(job: Job) -> str:
+    return str(job.request.get("prompt") or Path(str(job.request.get("image") or "")).name)
+
+
+def result_card(job: Job | None) -> str:
+    """Settings, notes and times of a finished job, or the sentence of a failed one."""
+    if job is None:
+        return card(say("result"), f"<p class='hint'>{say('result_none')}</p>", "result")
+    if job.state == FAILED:
+        error = escape(as_sentence(job.error))
+        return card(say("failed_title"), f"<p>{error}</p><p class='hint'>{escape(_title(job))}</p>", "error")
+    result = job.result
+    notes = "".join(f"<li>{escape(note)}</li>" for note in result.get("notes", ()))
+    seconds = result.get("seconds")
+    made = say("result_part") if seconds is None else say("result_seconds", seconds=duration(seconds))
+    file = f"<p class='file'><code>{escape(Path(result['output']).name)}</code></p>"
+    body = f"<p class='hint'>{escape(_title(job))} · {made}</p>" + (
+        f"<ul class='notes'>{notes}</ul>" if notes else ""
+    )
+    return card(say("result"), body + file + _settings(result) + _stages(result), "result")
+
+
+def _settings(result: Mapping[str, Any]) -> str:
+    rows = [(name.replace("_", " "), _value(value)) for name, value in result.get("effective", {}).items()]
+    return f"<details><summary>{say('result_settings')}</summary>{table(rows)}</details>" if rows else ""
+
+
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _stages(result: Mapping[str, Any]) -> str:
+    """A bar per stage, as long as its share of the time."""
+    stages = result.get("stages", {})
+    total = sum(stages.values()) or 1.0
+    bars = "".join(
+        f"<li><span>{escape(_stage_name(name))}</span><i style='width:{45 * seconds / total:.1f}%'></i>"
+        f"<small>{duration(seconds)}</small></li>"
+        for name, seconds in stages.items()
+    )
+    return (
+        f"<details open><summary>{say('result_stages')}</summary><ul class='stages'>{bars}</ul></details>"
+        if bars
+        else ""
+    )

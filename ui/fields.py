@@ -1,0 +1,159 @@
+"""The field tables as widgets, and the widgets' values as settings again. A new field needs no line here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import gradio as gr
+from gradio.components import Component
+from gradio.data_classes import ImageData
+
+from ui.texts import say, say_or
+from wanvideo.fields import Row
+from wanvideo.registry import attention_backends, quantization_modes
+from wanvideo.request import OPTION_FIELDS, REQUEST_FIELDS, TASKS
+from wanvideo.sampling.samplers import SAMPLERS
+
+TABLE: Mapping[str, Row] = {**REQUEST_FIELDS, **OPTION_FIELDS}
+
+HIDDEN: Mapping[str, str] = {
+    "output_dir": "a start flag: who may open the page may not write elsewhere",
+    "models_dir": "a start flag: who may open the page may not read elsewhere",
+}
+
+START_TASK: str = TABLE["task"].default
+PROMPT_LINES = {"prompt": 3, "negative_prompt": 2}
+
+UPLOAD_HEIGHT = 280  # that of an audio upload
+
+Widget: TypeAlias = Any  # a Component; gradio adds the events of each class at run time
+Values: TypeAlias = Mapping[Component, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """Field name -> its widgets; a field with several files has one widget for each."""
+
+    widgets: Mapping[str, tuple[Widget, ...]]
+
+    @property
+    def components(self) -> set[Widget]:
+        """Every widget, as the `inputs` of an event."""
+        return {widget for widgets in self.widgets.values() for widget in widgets}
+
+    def __getitem__(self, name: str) -> Widget:
+        return self.widgets[name][0]
+
+
+def build_field(name: str) -> tuple[Widget, ...]:
+    """The widgets of a field, placed where the caller's layout stands."""
+    row = TABLE[name]
+    shared: dict[str, Any] = {
+        "label": say_or(f"label_{name}", row.label),
+        "info": say_or(f"help_{name}", row.help),
+        "visible": is_for(name, START_TASK),
+    }
+    build = _BUILDERS_BY_NAME.get(name) or _BUILDERS[row.kind]
+    return build(row, shared)
+
+
+def collect(form: Form, values: Values) -> dict[str, Any]:
+    """Settings from the widgets: empty ones and those that the task does not have are left out."""
+    task = values[form["task"]]
+    settings = {}
+    for name, widgets in form.widgets.items():
+        row = TABLE[name]
+        given = [values[widget] for widget in widgets if values[widget] not in (None, "")]
+        if given and (not row.tasks or task in row.tasks):
+            settings[name] = given if row.kind == "paths" else given[0]
+    return settings
+
+
+def name_choices(name: str) -> list[tuple[str, str]]:
+    """(shown, value) for a field whose choices are a table of the engine; automatic first."""
+    tables: Mapping[str, Mapping[str, Any]] = {
+        "sampler": SAMPLERS,
+        "attention": attention_backends(),
+        "quantization": quantization_modes(),
+    }
+    automatic = (say("choose_automatic"), TABLE[name].default or "")
+    return [automatic, *((f"{row.name} · {row.label}", row.name) for row in tables[name].values())]
+
+
+def is_for(name: str, task: str) -> bool:
+    """Whether the task has the field."""
+    return not TABLE[name].tasks or task in TABLE[name].tasks
+
+
+def _text(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
+    lines = PROMPT_LINES.get(row.name, 1)
+    placeholder = say("automatic") if row.default is None else say_or(f"{row.name}_{START_TASK}", "")
+    value = row.default if isinstance(row.default, str) else None
+    return (gr.Textbox(value=value, lines=lines, max_lines=8, placeholder=placeholder, **shared),)
+
+
+def _number(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
+    """A number field can't stay empty in the browser, so one that may be is a text field."""
+    if row.default is None:
+        return (gr.Textbox(placeholder=say("automatic"), min_width=110, **shared),)
+    precision, step = (0, 1) if row.kind == "int" else (None, 0.1)
+    return (gr.Number(value=row.default, precision=precision, step=step, min_width=110, **shared),)
+
+
+def _switch(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
+    return (gr.Checkbox(value=row.default, **shared),)
+
+
+def _choice(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
+    choices = [(say_or(f"{row.name}_{choice}", choice), choice) for choice in row.choices]
+    return (gr.Dropdown(choices, value=row.default, **shared),)
+
+
+def _task(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - tabs need no label
+    choices = [(say(f"task_{task}"), task) for task in TASKS]
+    return (gr.Radio(choices, value=START_TASK, show_label=False, container=False, elem_classes="segments"),)
+
+
+def _model(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - filled when the page opens
+    choices = [(say("model_automatic"), "")]
+    return (gr.Dropdown(choices, value="", allow_custom_value=True, **shared),)
+
+
+def _name(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
+    return (gr.Dropdown(name_choices(row.name), value=row.default or "", **shared),)
+
+
+def _path(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
+    del shared["info"]  # uploads have no line for it
+    if row.name == "video":
+        return (gr.Video(height=UPLOAD_HEIGHT, sources=["upload"], **shared),)
+    picture = gr.Image(type="filepath", height=UPLOAD_HEIGHT, sources=["upload", "clipboard"], **shared)
+    # The upload as it was, so that the engine's own check names a bad one. On the instance, because gradio
+    # writes a stub file beside every module that has a subclass.
+    picture.preprocess = _upload_path  # type: ignore[method-assign]
+    return (picture,)
+
+
+def _upload_path(payload: ImageData | None) -> str | None:
+    return payload.path if payload else None
+
+
+def _paths(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - labels of its own
+    """One widget per speaker, not yet placed: the layout calls `render` where each belongs."""
+    labels = (say("speech_first"), say("speech_second"))
+    return tuple(gr.Audio(type="filepath", label=label, editable=False, render=False) for label in labels)
+
+
+_BUILDERS_BY_NAME = {"task": _task, "model": _model}
+_BUILDERS = {
+    "text": _text,
+    "floats": _text,
+    "boxes": _text,
+    "int": _number,
+    "float": _number,
+    "bool": _switch,
+    "choice": _choice,
+    "name": _name,
+    "path": _path,
+    "paths": _paths,
+}

@@ -1,0 +1,92 @@
+"""What the Generate button would do, in one line and as a plan, asked of the planner at every change."""
+
+from html import escape
+from typing import Any, TypeAlias
+
+import gradio as gr
+
+from ui.cards import as_sentence
+from ui.fields import TABLE, Form, Values, Widget, collect, is_for
+from ui.model_settings import plan_card
+from ui.parts import Page
+from ui.texts import say
+from wanvideo.errors import UserError
+from wanvideo.plan import GenerationPlan
+from wanvideo.prepare import prepare
+
+Updates: TypeAlias = dict[Any, Any]
+
+
+def automatic_widgets(form: Form) -> list[Widget]:
+    """Text fields that the planner fills in when they are empty."""
+    return [
+        form[name] for name in form.widgets if TABLE[name].default is None and type(form[name]) is gr.Textbox
+    ]
+
+
+def show_forecast(page: Page, values: Values) -> Updates:
+    """One line on what the button would do, the plan in full, and what the empty fields will be."""
+    needed = missing_input(page, values)
+    if needed:
+        return {page.generation.forecast: f"<p class='hint'>{needed}</p>", page.models.plan: plan_card(None)}
+    try:
+        request, options = page.read(values)
+        plan = prepare(request, options)[0]
+    except UserError as error:
+        return {page.generation.forecast: f"<p class='problem'>{escape(as_sentence(str(error)))}</p>"}
+    hints = {
+        widget: gr.update(placeholder=say("automatic_value", value=value))
+        for name, value in decided_values(plan).items()
+        if value and (widget := page.form[name]) in automatic_widgets(page.form)
+    }
+    return {
+        page.generation.forecast: forecast_html(plan, request.count),
+        page.models.plan: plan_card(plan),
+        **hints,
+    }
+
+
+def decided_values(plan: GenerationPlan) -> dict[str, str]:
+    """What the planner chose for the fields that may stay empty, as it would be typed."""
+    settings = plan.settings
+    return {
+        "width": str(plan.width),
+        "height": str(plan.height),
+        "seconds": f"{plan.total_frames / settings.fps:.2f}",
+        "num_frames": str(plan.total_frames),
+        "fps": f"{settings.fps:g}",
+        "num_inference_steps": str(settings.num_inference_steps),
+        "guidance_scale": ", ".join(f"{scale:g}" for scale in dict.fromkeys(settings.guidance_scale)),
+        "audio_guidance_scale": f"{settings.audio_guidance_scale:g}",
+        "flow_shift": f"{settings.flow_shift:g}",
+        "window_frames": str(plan.windows[0].frames),
+        "motion_frames": str(settings.motion_frames),
+        "end_step": str(settings.steps.stop),
+        "negative_prompt": settings.negative_prompt,
+    }
+
+
+def missing_input(page: Page, values: Values) -> str:
+    """What a newcomer has to add before there is anything to plan."""
+    settings = collect(page.form, values)
+    source = {name for name in ("image", "video") if settings.get(name)}
+    enough = settings.get("prompt") if not is_for("image", settings["task"]) else source
+    return "" if enough else say(f"needs_{settings['task']}")
+
+
+def forecast_html(plan: GenerationPlan, count: int) -> str:
+    """Length, windows, size, steps and model, then the planner's notes."""
+    settings, windows = plan.settings, len(plan.windows)
+    seconds = f"{plan.total_frames / settings.fps:.1f} s"
+    parts = [
+        say("forecast_frames", seconds=seconds, frames=plan.total_frames, fps=f"{settings.fps:g}"),
+        say("forecast_windows", windows=windows) if windows > 1 else say("forecast_window"),
+        say("forecast_size", width=plan.width, height=plan.height),
+        say("forecast_steps", steps=len(settings.steps), passes=len(settings.steps) * plan.passes_per_step),
+        plan.models.profile.label,
+    ]
+    if count > 1:
+        parts.insert(0, say("forecast_videos", count=count))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in plan.notes)
+    line = " · ".join(escape(part) for part in parts)
+    return f"<p class='facts'>{line}</p>" + (f"<ul class='notes'>{notes}</ul>" if notes else "")

@@ -1,0 +1,136 @@
+"""The Model Settings tab: which model runs and how, what this machine can do, and the plan in plain words."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from ui.cards import card, table
+from ui.fields import Widget, build_field
+from ui.texts import say
+from wanvideo.checkpoint.catalog import model_name, scan_folder
+from wanvideo.checkpoint.inspect import CheckpointFacts
+from wanvideo.hardware import Hardware
+from wanvideo.plan import GenerationPlan
+from wanvideo.prepare import model_folders
+from wanvideo.registry import attention_backends, quantization_modes
+from wanvideo.request import RuntimeOptions
+from wanvideo.wording import describe_plan
+
+GIGA = 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettingsTab:
+    """The parts of the tab that events read or write."""
+
+    widgets: Mapping[str, tuple[Widget, ...]]
+    plan: gr.HTML
+    found: gr.HTML
+
+
+def build_model_settings(machine: Hardware) -> ModelSettingsTab:
+    """Place the tab's widgets in the surrounding Blocks; the tables show what runs on `machine`."""
+    widgets: dict[str, tuple[Widget, ...]] = {}
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(scale=5, min_width=340):
+            widgets["model"] = build_field("model")
+            widgets["base_precision"] = build_field("base_precision")
+            widgets["quantization"] = build_field("quantization")
+            gr.HTML(quantization_guide(machine))
+            widgets["attention"] = build_field("attention")
+            gr.HTML(attention_guide(machine))
+            widgets["strict"] = build_field("strict")
+        with gr.Column(scale=6, min_width=340):
+            plan = gr.HTML(plan_card(None), elem_id="plan")
+            gr.HTML(machine_card(machine))
+            found = gr.HTML(elem_id="found")
+    return ModelSettingsTab(widgets=widgets, plan=plan, found=found)
+
+
+def attention_guide(machine: Hardware) -> str:
+    """Every backend with whether it runs here, and if not, why."""
+    rows = [(row.name, row.label, _usable(row, machine)) for row in attention_backends().values()]
+    return card(say("guide_attention"), table(rows, say("guide_columns").split("|")), "guide")
+
+
+def quantization_guide(machine: Hardware) -> str:
+    """Every mode with its storage, and whether it runs here."""
+    rows = [
+        (row.name, row.label, f"{row.bytes_per_weight:g}", _usable(row, machine))
+        for row in quantization_modes().values()
+    ]
+    return card(say("guide_quantization"), table(rows, say("guide_columns_bytes").split("|")), "guide")
+
+
+def _usable(row: Any, machine: Hardware) -> str:
+    return row.unavailable_reason(machine) or say("usable")
+
+
+def plan_card(plan: GenerationPlan | None) -> str:
+    """A plan in words, without this machine's paths, and its notes; None while inputs are missing."""
+    if plan is None:
+        return card(say("plan"), f"<p class='hint'>{say('plan_none')}</p>")
+    lines = dict(describe_plan(plan))
+    rows = [(name, text) for name, text in lines.items() if name not in ("output", "seed") and name[0] != " "]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in plan.notes)
+    return card(say("plan"), table(rows) + (f"<ul class='notes'>{notes}</ul>" if notes else ""))
+
+
+def machine_card(machine: Hardware) -> str:
+    """Cards, processor and memory."""
+    lines = [
+        say(
+            "machine_gpu",
+            name=gpu.name,
+            memory=_gigabytes(gpu.total_bytes),
+            capability=".".join(map(str, gpu.compute_capability)),
+            driver=gpu.driver,
+        )
+        for gpu in machine.gpus
+    ] or [say("machine_no_gpu")]
+    lines.append(say("machine_cpu", cpu=machine.cpu, cores=machine.cores))
+    memory = {"total": _gigabytes(machine.ram_bytes), "free": _gigabytes(machine.free_ram_bytes)}
+    lines.append(say("machine_memory", **memory))
+    return card(say("machine"), "".join(f"<p>{escape(line)}</p>" for line in lines))
+
+
+def machine_line(machine: Hardware) -> str:
+    """The machine in a few words, for the head of the page."""
+    if not machine.gpus:
+        return say("machine_short_cpu", cores=machine.cores)
+    first = machine.gpus[0]
+    return say("machine_short_gpu", name=first.name, memory=_gigabytes(first.total_bytes))
+
+
+def find_checkpoints(options: RuntimeOptions) -> list[CheckpointFacts]:
+    """Every checkpoint in the folders that a job would look in."""
+    folders = [folder for folder in model_folders(options) if folder.exists()]
+    return [facts for folder in folders for facts in scan_folder(folder)]
+
+
+def model_choices(found: Iterable[CheckpointFacts]) -> list[tuple[str, str]]:
+    """(shown, value) of the model field: automatic, then every diffusion model."""
+    names = [model_name(facts) for facts in found if facts.component == "transformer"]
+    return [(say("model_automatic"), ""), *((name, name) for name in dict.fromkeys(names))]
+
+
+def found_card(found: Iterable[CheckpointFacts]) -> str:
+    """What was detected in each file."""
+    rows = [
+        (facts.path.name, _kind(facts), ", ".join(facts.dtypes), f"{facts.bytes / 1e6:,.1f} MB")
+        for facts in found
+    ]
+    body = table(rows, say("models_columns").split("|")) if rows else f"<p>{say('models_found_none')}</p>"
+    return card(say("models_found"), body)
+
+
+def _kind(facts: CheckpointFacts) -> str:
+    kind = facts.component.replace("_", " ")
+    return f"{kind}, {facts.task_hint}" if facts.task_hint else kind
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / GIGA:.0f} GB"
