@@ -1,6 +1,7 @@
 """Reference material of the tests: key sets of published files, goldens, small files in official names."""
 
 import gzip
+import io
 import json
 import math
 from functools import cache
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -89,3 +91,20 @@ def shrunk(manifest: str, factor: int) -> dict[str, list[int]]:
         name: [size // factor if size > 4 * factor and size % factor == 0 else size for size in shape]
         for name, shape in manifests()[manifest].items()
     }
+
+
+def small_vocabulary() -> bytes:
+    """The content of a spiece.model file with 40 pieces at most, end of text at 1 as in UMT5."""
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a cat speaks to a bear", "the robot smiles"]),
+        model_writer=content,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    return content.getvalue()

@@ -38,7 +38,7 @@ def use_fast_cpu_convolution(vae: AutoencoderKLWan) -> AutoencoderKLWan:
     return vae
 
 
-class OneDnnCausalConv3d(WanCausalConv3d):  # type: ignore[misc]  # diffusers has no types
+class OneDnnCausalConv3d(WanCausalConv3d):
     """Differs from its parent only in who computes the convolution; state and arguments are the same."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -53,7 +53,7 @@ class OneDnnCausalConv3d(WanCausalConv3d):  # type: ignore[misc]  # diffusers ha
 
 def _fits_onednn(video: Tensor, weight: Tensor) -> bool:
     plain = video.device.type == "cpu" and video.dtype == weight.dtype == torch.float32
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    available = torch.backends.mkldnn.is_available()
     return plain and not torch.is_grad_enabled() and available
 
 
