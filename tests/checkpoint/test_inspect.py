@@ -203,6 +203,25 @@ def test_a_pickle_is_recognised_and_code_in_it_is_not_run(tmp_path: Path) -> Non
         inspect_checkpoint(tmp_path / "evil.pth")
 
 
+def test_legacy_pickles_are_recognised(tmp_path: Path) -> None:
+    state = {name: torch.zeros(shape, dtype=torch.float16) for name, shape in MINIMAL_I2V.items()}
+    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    facts = inspect_checkpoint(tmp_path / "old.pt")
+    assert (facts.task_hint, facts.dtypes) == ("i2v", ("F16",))
+
+
+def test_inspecting_a_pickle_loads_no_torch(tmp_path: Path) -> None:
+    state = {name: torch.zeros(shape) for name, shape in MINIMAL_I2V.items()}
+    torch.save(state, tmp_path / "wan.pth")
+    code = (
+        "import sys; from pathlib import Path; from wanvideo.checkpoint.inspect import inspect_checkpoint;"
+        "print(inspect_checkpoint(Path(sys.argv[1])).task_hint, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "wan.pth")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.split() == ["i2v", "False"]
+
+
 def test_shards_are_one_model_however_they_are_named(tmp_path: Path) -> None:
     names = list(MINIMAL_I2V)
     files = [f"diffusion_pytorch_model-0000{index}-of-00002.safetensors" for index in (1, 2)]

@@ -5,41 +5,20 @@ header is written by strangers, so every number in it is checked against the fil
 """
 
 import json
-import math
-import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wanvideo.checkpoint.pickles import PICKLE_FAULTS, read_pickle_header
+from wanvideo.checkpoint.tensor_info import BITS, TensorInfo
 from wanvideo.errors import UserError
 
 MAX_HEADER_BYTES = 100_000_000  # the bound of the safetensors library
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 DAMAGED = "Download or copy it again"
 
-_BITS = {
-    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
-    **dict.fromkeys(("F32", "I32", "U32"), 32),
-    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
-    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
-    "F4": 4,
-}
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorInfo:
-    """One tensor of a file; `dtype` in safetensors' spelling (F32, BF16, F8_E4M3 ...)."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    bytes: int
-
-    @property
-    def numel(self) -> int:
-        return math.prod(self.shape)
 
 
 def checkpoint_files(path: Path) -> tuple[Path, ...]:
@@ -70,26 +49,15 @@ def read_tensors(path: Path) -> dict[str, TensorInfo]:
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     if path.suffix.lower() in PICKLE_SUFFIXES:
-        return {name: _describe(tensor) for name, tensor in read_pickle(path).items()}
+        return _read_pickle(path)
     raise UserError("This is not a model file", value=path.name, allowed=(".safetensors", *PICKLE_SUFFIXES))
 
 
-def read_pickle(path: Path) -> dict[str, Any]:
-    """Tensors of a .pth file, mapped from the disk. Only tensors are unpickled, never code.
-
-    Raises UserError for a damaged file and for one that holds anything else.
-    """
-    import torch
-
+def _read_pickle(path: Path) -> dict[str, TensorInfo]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        tensors = read_pickle_header(path)
+    except (*PICKLE_FAULTS, OSError) as error:
         raise UserError(f"{path.name} is damaged or holds more than tensors", fix=DAMAGED) from error
-    while isinstance(loaded, dict) and len(loaded) == 1 and isinstance(next(iter(loaded.values())), dict):
-        loaded = next(iter(loaded.values()))  # {"state_dict": {...}}
-    tensors = (
-        {name: value for name, value in loaded.items() if torch.is_tensor(value)} if _is_dict(loaded) else {}
-    )
     if not tensors:
         raise UserError(f"{path.name} holds no named tensors")
     return tensors
@@ -116,7 +84,7 @@ def _parse(entry: Mapping[str, Any]) -> tuple[TensorInfo, tuple[int, int]]:
     info = TensorInfo(dtype=str(entry["dtype"]), shape=tuple(entry["shape"]), bytes=end - begin)
     if not all(isinstance(number, int) and number >= 0 for number in (begin, end, *info.shape)):
         raise ValueError("negative or fractional size")
-    bits = _BITS.get(info.dtype)
+    bits = BITS.get(info.dtype)
     if end < begin or (bits is not None and info.numel * bits != info.bytes * 8):
         raise ValueError("byte range does not fit the shape")
     return info, (begin, end)
@@ -162,19 +130,3 @@ def _present(folder: Path, names: list[str]) -> tuple[Path, ...]:
             f"The model in {folder} is incomplete, {len(missing)} file(s) missing", value=missing[0]
         )
     return tuple(folder / name for name in names)
-
-
-def _describe(tensor: Any) -> TensorInfo:
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    kind = {"float": "F", "bfloat": "BF", "int": "I", "uint": "U"}.get(dtype.rstrip("0123456789"), "")
-    name = f"{kind}{tensor.element_size() * 8}" if kind else dtype.upper()
-    return TensorInfo(dtype=name, shape=tuple(tensor.shape), bytes=tensor.numel() * tensor.element_size())
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
-
-
-def _is_dict(value: object) -> bool:
-    return isinstance(value, dict)

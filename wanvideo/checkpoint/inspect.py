@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wanvideo.checkpoint.header import TensorInfo, checkpoint_files, read_tensors
+from wanvideo.checkpoint.header import checkpoint_files, read_tensors
 from wanvideo.checkpoint.keys import find_prefix, ignored_reason
 from wanvideo.checkpoint.layouts import block_count
+from wanvideo.checkpoint.tensor_info import TensorInfo
 from wanvideo.errors import UserError
 
 Tensors = Mapping[str, TensorInfo]

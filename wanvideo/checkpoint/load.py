@@ -5,6 +5,7 @@ and only a tensor that is cast or moved to another device is copied.
 """
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,9 +24,10 @@ from transformers import (
 )
 
 from wanvideo.checkpoint import configs
-from wanvideo.checkpoint.header import DAMAGED, read_pickle
+from wanvideo.checkpoint.header import DAMAGED
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.keys import find_prefix, to_module, unexplained_names
+from wanvideo.checkpoint.pickles import PICKLE_FAULTS
 from wanvideo.errors import UserError
 from wanvideo.models.precision import keeps_fp32
 from wanvideo.models.text_encoder import PromptTokenizer
@@ -141,9 +143,20 @@ def _embedded_tokenizer(path: Path) -> bytes:
 
 def _read_file(path: Path) -> State:
     if path.suffix.lower() != ".safetensors":
-        return read_pickle(path)
+        return _read_pickle(path)
     with safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+
+
+def _read_pickle(path: Path) -> State:
+    """Tensors of a .pth file, mapped from the disk when it is a zip; its header has been accepted before."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (*PICKLE_FAULTS, RuntimeError) as error:
+        raise UserError(f"{path.name} is damaged", fix=DAMAGED) from error
+    while len(loaded) == 1 and isinstance(next(iter(loaded.values())), dict):
+        loaded = next(iter(loaded.values()))  # {"state_dict": {...}}
+    return {name: value for name, value in loaded.items() if torch.is_tensor(value)}
 
 
 def _module_state(facts: CheckpointFacts) -> State:
