@@ -7,6 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from wanvideo.errors import UserError
 from wanvideo.hardware import probe_hardware
 from wanvideo.jobs.job import queue_file
 from wanvideo.jobs.store import JobStore
@@ -45,7 +46,11 @@ def main() -> None:
     os.environ.setdefault("GRADIO_TEMP_DIR", str(output / "uploads"))
     from ui.page import build_page, launch_page
 
-    store = JobStore(queue_file(output))
+    try:
+        store = JobStore(queue_file(output))
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
     folders = {"output_dir": str(output), "models_dir": flags.models_dir}
     supervisor = Supervisor(store)
     launch_page(build_page(store, folders, probe_hardware()), flags, [output, ROOT / "examples"])

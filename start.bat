@@ -4,6 +4,7 @@ setlocal
 set "PYTHON="
 if not "%~1"=="--python" goto search
 set PYTHON="%~2"
+if exist "%~2\python.exe" set PYTHON="%~2\python.exe"
 if exist "%~2\Scripts\python.exe" set PYTHON="%~2\Scripts\python.exe"
 goto start
 

@@ -18,6 +18,7 @@ from tools.torch_choice import (
     is_installed,
     parse_cards,
 )
+from wanvideo import cli
 
 BARE = {windows: Machine(windows) for windows in (False, True)}
 CARD = {windows: Machine(windows, 580, 8.9) for windows in (False, True)}
@@ -165,6 +166,28 @@ DISPATCH = [
 @pytest.mark.parametrize(("arguments", "target"), DISPATCH)
 def test_dispatch(arguments: list[str], target: list[str]) -> None:
     assert target_of(arguments) == target
+
+
+def test_commands_are_those_of_the_command_line() -> None:
+    assert set(COMMANDS) == set(cli.COMMANDS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the interpreter is a shell script here")
+@pytest.mark.parametrize("place", bootstrap.PYTHON_PLACES)
+def test_environments_of_venv_and_of_conda_are_found(tmp_path: Path, place: str) -> None:
+    python = tmp_path / place
+    python.parent.mkdir(exist_ok=True)
+    python.write_text("#!/bin/sh\necho found\n")
+    python.chmod(0o755)
+    assert bootstrap.existing_python(str(tmp_path)) == str(python)
+
+
+def test_both_ways_in_look_in_the_same_places() -> None:
+    scripts = {suffix: (ROOT / f"start.{suffix}").read_text("ascii") for suffix in ("bat", "sh")}
+    for place in bootstrap.PYTHON_PLACES:
+        on_windows = place.endswith(".exe")
+        wanted = "%~2\\" + place.replace("/", "\\") if on_windows else "$python/" + place
+        assert wanted in scripts["bat" if on_windows else "sh"]
 
 
 @pytest.mark.parametrize("arguments", [["generat"], ["--python"], ["--python", "/no/such/place"]])

@@ -21,7 +21,8 @@ from wanvideo.quantization.none import MODE
 
 ROOT = Path(__file__).parents[1]
 Streams = pytest.CaptureFixture[str]
-TALK = ["--image", "face.png", "--audio", "hello.wav", "--set", "models_dir=tiny"]
+MODEL = ["--model", "tiny_i2v"]  # the bundled model is larger
+TALK = ["--image", "face.png", "--audio", "hello.wav", "--set", "models_dir=tiny", *MODEL]
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,29 @@ def test_plan_as_json(capfd: Streams) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_folders_are_flags(capfd: Streams) -> None:
+    inputs = ["--image", "face.png", "--audio", "hello.wav"]
+    flags = [*inputs, *MODEL, "--models-dir", "tiny", "--output-dir", "films"]
+    assert main(["plan", "--json", *flags]) == 0, capfd.readouterr().err
+    answer = json.loads(capfd.readouterr().out)
+    assert Path(answer["output"]).parent == Path("films")
+    assert answer["effective"]["model"] == "tiny_i2v"
+
+
+@pytest.mark.parametrize("name", ["日本語.mp4", "bär.mp4"])
+def test_every_file_name_can_be_written_to_an_old_pipe(folder: Path, name: str) -> None:
+    """cp1252 is what a pipe on Windows speaks; JSON stays readable whatever the reader takes it for."""
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"}
+    for json_flag in ([], ["--json"]):
+        command = [sys.executable, "-m", "wanvideo", "plan", *TALK, "--output", name, *json_flag]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        words = done.stderr if json_flag else done.stdout
+        assert name in words.decode("utf-8")
+    assert json.loads(done.stdout.decode("ascii"))["output"] == name
+
+
+@pytest.mark.usefixtures("folder")
 def test_variations_have_their_own_seeds_and_names(capfd: Streams) -> None:
     answer = planned(capfd, "--seed", "3", "--count", "3", "--output", "a.mp4")
     assert [row["effective"]["seed"] for row in answer["variations"]] == [3, 4, 5]
@@ -182,7 +206,18 @@ def test_generate_makes_the_video(folder: Path, capfd: Streams) -> None:
 
 def test_generate_tells_path_and_seconds_and_never_overwrites(folder: Path, capfd: Streams) -> None:
     (folder / "out.mp4").write_text("precious")
-    flags = ["--task", "text_to_video", "--set", "models_dir=tiny", "--num-frames", "5", "--steps", "1"]
+    flags = [
+        "--task",
+        "text_to_video",
+        "--model",
+        "tiny_t2v",
+        "--set",
+        "models_dir=tiny",
+        "--num-frames",
+        "5",
+        "--steps",
+        "1",
+    ]
     assert main(["generate", *flags, "--output", "out.mp4", "--set", "apg=true"]) == 0
     streams = capfd.readouterr()
     path, seconds = streams.out.splitlines()
@@ -220,9 +255,9 @@ def test_stop_keeps_what_is_finished(
     assert all(part.name in last for part in parts)
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("debug", [False, True])
 def test_failure_of_the_machine_is_one_line(
-    folder: Path,
     capfd: Streams,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,

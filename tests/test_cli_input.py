@@ -118,7 +118,7 @@ def test_help_shows_the_flags_of_the_field_table(command: str, capsys: Streams) 
 CONTRACT = (
     "--task --preset --request --prompt --negative-prompt --image --end-image --video --audio --seconds "
     "--num-frames --width --height --steps --guidance --audio-guidance --shift --sampler --seed --count "
-    "--model --quantization --attention --strict --set --output --json"
+    "--model --quantization --attention --strict --set --output --json --models-dir --output-dir"
 )
 
 

@@ -28,6 +28,7 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("speaker_boxes", [[0, 0, 8, 9]], ((0, 0, 8, 9),)),
     ("task", "talk", "talk"),
     ("scheduler", "euler", "euler"),
+    ("base_precision", "bf16_fast", "bf16"),
     ("width", None, None),
     ("audio", None, ()),
 ]
@@ -95,6 +96,9 @@ def test_two_spellings_of_one_field_are_refused() -> None:
 def test_row_is_well_formed(row: Row) -> None:
     assert row.kind in KINDS
     assert row.label and row.help
+    for old, value in row.value_aliases:
+        assert old not in row.choices
+        assert read_value(row, old) == value
     assert bool(row.choices) == (row.kind == "choice")
     assert set(row.tasks) <= set(TASKS)
     assert row.flag is None or row.flag == row.flag.lower()

@@ -145,23 +145,43 @@ def test_second_run_loads_nothing(home: Path) -> None:
     assert cache.bytes == held
 
 
-def test_stopped_job_keeps_its_windows_and_resumes_to_the_same_video(home: Path, cache: ModelCache) -> None:
+def _stop_in_the_second_window(event: ProgressEvent) -> None:
+    if event.window == 1 and event.step == 1:
+        raise Cancelled
+
+
+def test_interrupted_job_resumes_to_the_same_video(home: Path, cache: ModelCache) -> None:
     plan = plan_of(home, **REQUESTS["talk"], seed=31)
     assert len(plan.windows) == 3
-
-    def stop_in_the_second_window(event: ProgressEvent) -> None:
-        if event.window == 1 and event.step == 1:
-            raise Cancelled
-
     with pytest.raises(Cancelled):
-        generate(plan, cache, stop_in_the_second_window)
-    part = keep_finished(plan)
-    assert part is not None and probe_video(part).frames == 9
+        generate(plan, cache, _stop_in_the_second_window)
     seen: list[int] = []
     resumed = generate(plan, cache, lambda event: seen.append(event.window) if event.step else None)
     assert set(seen) == {1, 2}, "the first window is not made again"
     whole = generate(replace(plan, output=plan.output.with_stem("whole")), cache)
     np.testing.assert_array_equal(_frames(resumed.output), _frames(whole.output))
+
+
+def test_windows_of_another_picture_are_not_taken_up(home: Path, cache: ModelCache, tmp_path: Path) -> None:
+    picture = tmp_path / "face.png"
+    picture.write_bytes((home / "picture.png").read_bytes())
+    plan = plan_of(home, **{**REQUESTS["talk"], "image": str(picture)}, seed=32)
+    with pytest.raises(Cancelled):
+        generate(plan, cache, _stop_in_the_second_window)
+    assert job_folder(plan).finished() == 1
+    picture.write_bytes((home / "end.png").read_bytes())
+    assert job_folder(plan).finished() == 0
+
+
+def test_stopped_job_leaves_one_file_with_what_was_finished(home: Path, cache: ModelCache) -> None:
+    plan = plan_of(home, **REQUESTS["talk"], seed=33)
+    plan = replace(plan, output=home / "stopped" / "clip.mp4")
+    with pytest.raises(Cancelled):
+        generate(plan, cache, _stop_in_the_second_window)
+    part = keep_finished(plan)
+    assert part is not None and probe_video(part).frames == 9
+    assert [path.name for path in (home / "stopped").iterdir()] == ["clip_part.mp4"]
+    assert keep_finished(plan) is None
 
 
 def test_progress_tells_every_step_with_a_preview(home: Path, cache: ModelCache) -> None:

@@ -13,6 +13,7 @@ from wanvideo.registry import attention_backends
     [
         (CPU, "auto", "cpu", "fp32"),
         (GPU, "auto", "cuda", "bf16"),
+        (CPU, "bf16", "cpu", "bf16"),
         (CPU, "bf16_fast", "cpu", "bf16"),
         (GPU, "fp16", "cuda", "fp16"),
         (GPU, "fp32", "cuda", "fp32"),

@@ -1,4 +1,4 @@
-"""What the planner refuses, and the notes about fields that can have no effect."""
+"""What the planner refuses."""
 
 from dataclasses import replace
 
@@ -6,7 +6,6 @@ import pytest
 
 from tests.plan_cases import (
     DUET,
-    FILM,
     FILMED,
     IMAGE,
     NOTHING,
@@ -65,6 +64,27 @@ REFUSED: list[tuple[Values, InputFacts, str]] = [
         DUET,
         "a speaker box lies outside the picture, got [0.0, 0.0, 513.0, 9.0]; allowed: 0, 0 to 512, 512",
     ),
+    (
+        {**TEXT, "steps": 10, "video": "a.mp4", "denoise_strength": 0},
+        FILMED,
+        "denoise_strength leaves no step to make, got 0.0; allowed: above 0.05, with 10 steps",
+    ),
+    (
+        {**TEXT, "steps": 10, "video": "a.mp4", "denoise_strength": 0.5, "end_step": 4},
+        FILMED,
+        "start_step to end_step is not a slice of the schedule, got [5, 4]; allowed: 0 to 10. "
+        "denoise_strength begins at step 5.",
+    ),
+    (
+        {**IMAGE, "end_image": "b.png", "num_frames": 1},
+        replace(STILL, end_picture=picture()),
+        "end_image needs a longer video, got 1; allowed: 5 frames or more",
+    ),
+    (
+        {**IMAGE, "end_image": "b.png", "seconds": 0.04},
+        replace(STILL, end_picture=picture()),
+        "end_image needs a longer video",
+    ),
 ]
 
 
@@ -73,35 +93,3 @@ def test_what_cannot_be_done_is_refused(asked: Values, facts: InputFacts, text: 
     with pytest.raises(UserError) as caught:
         plan(asked, facts)
     assert str(caught.value).startswith(text)
-
-
-NOTED: list[tuple[Values, InputFacts, list[str]]] = [
-    (SPEECH, SPOKEN, []),
-    ({**TEXT, "negative_prompt": "dull", "cfg": 1}, NOTHING, ["negative_prompt has no effect at guidance 1"]),
-    ({**TEXT, "negative_prompt": "dull", "cfg": [1, 5]}, NOTHING, []),
-    ({**TEXT, "denoise_strength": 0.5}, NOTHING, ["denoise_strength has no effect without a source video"]),
-    ({**TEXT, "video": "a.mp4"}, FILMED, ["video has no effect at denoise_strength 1"]),
-    ({**TEXT, "image": "a.png"}, STILL, ["image has no effect in text_to_video"]),
-    ({**IMAGE, "audio": ["a.wav"]}, SPOKEN, ["audio has no effect in image_to_video"]),
-    (
-        {**IMAGE, "window_frames": 33, "apg": True},
-        STILL,
-        ["apg has no effect in image_to_video", "window_frames has no effect in image_to_video"],
-    ),
-    (
-        {**SPEECH, "end_image": "b.png"},
-        replace(SPOKEN, end_picture=picture()),
-        ["end_image has no effect in talk"],
-    ),
-    ({**FILM, "denoise_strength": 0.5}, FILMED, ["denoise_strength has no effect in talk"]),
-    (
-        {**SPEECH, "speaker_boxes": [[0, 0, 9, 9], [10, 0, 20, 9]], "audio_order": "sequence"},
-        SPOKEN,
-        ["speaker_boxes has no effect with one speaker", "audio_order has no effect with one speaker"],
-    ),
-]
-
-
-@pytest.mark.parametrize(("asked", "facts", "notes"), NOTED)
-def test_a_field_without_effect_is_noted(asked: Values, facts: InputFacts, notes: list[str]) -> None:
-    assert list(plan(asked, facts).notes) == notes

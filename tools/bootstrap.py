@@ -32,7 +32,9 @@ from tools.torch_choice import (  # noqa: E402
 VENV = ROOT / ".venv"
 STAMP = VENV / "stamp.json"
 OLDEST_PYTHON = (3, 11)  # diffusers 0.42 asks for it
-COMMANDS = ("demo", "generate", "plan", "models", "hardware", "selftest", "resume", "queue", "bench")
+COMMANDS = ("demo", "generate", "plan", "hardware")  # those of wanvideo/cli.py
+# Where an environment has its interpreter: venv and conda on Linux, venv on Windows, conda on Windows
+PYTHON_PLACES = ("bin/python", "Scripts/python.exe", "python.exe")
 
 
 class SetupError(Exception):
@@ -81,7 +83,7 @@ def target_of(arguments: list[str]) -> list[str]:
 
 def existing_python(path: str) -> str:
     """The interpreter of an environment that is used as it is; only what is missing altogether stops it."""
-    inside = [Path(path) / "bin" / "python", Path(path) / "Scripts" / "python.exe"]
+    inside = [Path(path) / place for place in PYTHON_PLACES]
     python = next((str(file) for file in inside if file.exists()), path)
     names = ("torch", "diffusers", "transformers", "accelerate", "gradio", "av", "librosa", "imageio_ffmpeg")
     code = f"import importlib.util as u; print('found', *(n for n in {names} if u.find_spec(n) is None))"

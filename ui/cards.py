@@ -92,10 +92,12 @@ def _live_facts(job: Job) -> list[str]:
 
 
 def _picture(preview: str | None) -> str:
-    path = Path(preview) if preview else None
-    if path is None or not path.exists():
+    if preview is None:
         return ""
-    data = base64.b64encode(path.read_bytes()).decode()
+    try:
+        data = base64.b64encode(Path(preview).read_bytes()).decode()
+    except OSError:  # not there, or on Windows just being replaced
+        return ""
     return f"<img class='preview' alt='' src='data:image/jpeg;base64,{data}'>"
 
 

@@ -10,12 +10,11 @@ from ui.cards import as_sentence, has_card, live_card, queue_card, result_card, 
 from ui.examples import EXAMPLE_INPUTS, example_rows
 from ui.fields import TABLE, Values, Widget, is_for
 from ui.forecast import Updates, automatic_widgets, missing_input, show_forecast
-from ui.generation import EXAMPLES, task_note_html
+from ui.generation import EXAMPLES, note_html
 from ui.model_settings import find_checkpoints, found_card, model_choices
 from ui.parts import Page
 from ui.texts import say
 from wanvideo.errors import UserError
-from wanvideo.jobs.enqueue import enqueue
 from wanvideo.jobs.job import Job
 from wanvideo.prepare import prepare
 from wanvideo.request import read_options
@@ -36,7 +35,8 @@ def _connect_form(page: Page) -> None:
     by_task = [name for name in page.form.widgets if TABLE[name].tasks]
     shown = [widget for name in by_task for widget in page.form.widgets[name]]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    told = [page.generation.task_note, page.form["prompt"], *filter(None, [page.generation.examples])]
+    tab = page.generation
+    told = [tab.task_note, tab.source_note, page.form["prompt"], *filter(None, [tab.examples])]
     task.change(lambda value: show_task(page, value), task, [*blocks, *shown, *told], **quiet)
     gr.on(
         [sound.change for sound in speech],
@@ -64,7 +64,8 @@ def show_task(page: Page, task: str) -> Updates:
     updates[page.form["prompt"]] = gr.update(placeholder=say(f"prompt_{task}"))
     if page.generation.examples:
         updates[page.generation.examples] = gr.update(visible=is_for("audio", task))
-    return {**updates, page.generation.task_note: task_note_html(task)}
+    notes = {page.generation.task_note: "task", page.generation.source_note: "source"}
+    return {**updates, **{widget: note_html(about, task) for widget, about in notes.items()}}
 
 
 def _connect_forecast(page: Page) -> None:
@@ -114,26 +115,28 @@ def _blocks() -> gr.Blocks:
 
 def show_models(page: Page) -> Updates:
     """What lies in the model folders now."""
-    found = find_checkpoints(read_options(page.folders))
+    found, refused = find_checkpoints(read_options(page.folders))
     return {
         page.form["model"]: gr.update(choices=model_choices(found)),
-        page.models.found: found_card(found),
+        page.models.found: found_card(found, refused),
     }
 
 
 def add_jobs(page: Page, values: Values) -> None:
-    """Generate = add to the queue, after the same checks as the forecast."""
+    """Generate = add to the queue, after the same checks as the forecast. Each variation is a job of its own,
+    with the seed that is drawn here: a job that is taken up again must make the same video.
+    """
     needed = missing_input(page, values)
     if needed:
         gr.Warning(needed)
         return
     try:
         request, options = page.read(values)
-        prepare(request, options)
+        plans = prepare(request, options)
     except UserError as error:
         gr.Warning(as_sentence(str(error)))
         return
-    numbers = enqueue(page.store, request, options)
+    numbers = [page.store.add(plan.request, options) for plan in plans]
     key = "queued_one" if len(numbers) == 1 else "queued_many"
     gr.Info(say(key, first=numbers[0], last=numbers[-1]), duration=4)
 

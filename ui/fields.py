@@ -116,7 +116,7 @@ def _task(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG0
 
 def _model(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - filled when the page opens
     choices = [(say("model_automatic"), "")]
-    return (gr.Dropdown(choices, value="", allow_custom_value=True, **shared),)
+    return (gr.Dropdown(choices, value="", elem_id="model", **shared),)
 
 
 def _name(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:

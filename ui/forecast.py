@@ -6,10 +6,11 @@ from typing import Any, TypeAlias
 import gradio as gr
 
 from ui.cards import as_sentence
-from ui.fields import TABLE, Form, Values, Widget, collect, is_for
+from ui.fields import TABLE, Form, Values, Widget, collect
 from ui.model_settings import plan_card
 from ui.parts import Page
 from ui.texts import say
+from wanvideo.defaults import SOURCES
 from wanvideo.errors import UserError
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
@@ -69,9 +70,8 @@ def decided_values(plan: GenerationPlan) -> dict[str, str]:
 def missing_input(page: Page, values: Values) -> str:
     """What a newcomer has to add before there is anything to plan."""
     settings = collect(page.form, values)
-    source = {name for name in ("image", "video") if settings.get(name)}
-    enough = settings.get("prompt") if not is_for("image", settings["task"]) else source
-    return "" if enough else say(f"needs_{settings['task']}")
+    needed = SOURCES[settings["task"]] or ("prompt",)
+    return "" if any(map(settings.get, needed)) else say(f"needs_{settings['task']}")
 
 
 def forecast_html(plan: GenerationPlan, count: int) -> str:

@@ -46,6 +46,7 @@ class GenerationTab:
     second: gr.Accordion
     pair: BlockContext
     task_note: gr.HTML
+    source_note: gr.HTML
     examples: gr.Dataset | None
     generate: gr.Button
     dice: gr.Button
@@ -60,6 +61,7 @@ class GenerationTab:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Inputs:
     task_note: gr.HTML
+    source_note: gr.HTML
     examples: gr.Dataset | None
     task_blocks: tuple[TaskBlock, ...]
     second: gr.Accordion
@@ -89,6 +91,7 @@ def build_generation() -> GenerationTab:
         second=inputs.second,
         pair=inputs.pair,
         task_note=inputs.task_note,
+        source_note=inputs.source_note,
         examples=inputs.examples,
         generate=generate,
         dice=dice,
@@ -103,7 +106,7 @@ def build_generation() -> GenerationTab:
 
 def _build_inputs(widgets: Widgets) -> _Inputs:
     widgets["task"] = build_field("task")
-    task_note = gr.HTML(task_note_html(START_TASK), elem_id="task-note")
+    task_note = gr.HTML(note_html("task", START_TASK), elem_id="task-note")
     with gr.Row(equal_height=True) as pictures:
         widgets["image"] = build_field("image")
         widgets["end_image"] = build_field("end_image")
@@ -116,11 +119,13 @@ def _build_inputs(widgets: Widgets) -> _Inputs:
             widgets["audio_order"] = build_field("audio_order")
             widgets["speaker_boxes"] = build_field("speaker_boxes")
     with gr.Accordion(say("source_video"), open=False):
+        source_note = gr.HTML(note_html("source", START_TASK), elem_id="source-note")
         widgets["video"] = build_field("video")
         widgets["denoise_strength"] = build_field("denoise_strength")
     shown: tuple[tuple[BlockContext, str], ...] = ((pictures, "image"), (second, "audio"))
     return _Inputs(
         task_note=task_note,
+        source_note=source_note,
         examples=examples,
         task_blocks=tuple(
             (block, tuple(task for task in TASKS if is_for(name, task))) for block, name in shown
@@ -130,9 +135,9 @@ def _build_inputs(widgets: Widgets) -> _Inputs:
     )
 
 
-def task_note_html(task: str) -> str:
-    """One line that says what the task does."""
-    return f"<p class='hint'>{say(f'task_note_{task}')}</p>"
+def note_html(about: str, task: str) -> str:
+    """One line that says what the task, or the source video in it, does."""
+    return f"<p class='hint'>{say(f'{about}_note_{task}')}</p>"
 
 
 def _build_examples() -> gr.Dataset | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from ui.cards import card, table
+from ui.cards import as_sentence, card, table
 from ui.fields import Widget, build_field
 from ui.texts import say
-from wanvideo.checkpoint.catalog import model_name, scan_folder
+from wanvideo.checkpoint.folders import describe_folder, model_names
 from wanvideo.checkpoint.inspect import CheckpointFacts
+from wanvideo.checkpoint.refusal import Refusal
 from wanvideo.hardware import Hardware
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import model_folders
@@ -105,25 +106,26 @@ def machine_line(machine: Hardware) -> str:
     return say("machine_short_gpu", name=first.name, memory=_gigabytes(first.total_bytes))
 
 
-def find_checkpoints(options: RuntimeOptions) -> list[CheckpointFacts]:
-    """Every checkpoint in the folders that a job would look in."""
-    folders = [folder for folder in model_folders(options) if folder.exists()]
-    return [facts for folder in folders for facts in scan_folder(folder)]
+def find_checkpoints(options: RuntimeOptions) -> tuple[list[CheckpointFacts], list[Refusal]]:
+    """(usable, refused) in the folders that a job would look in."""
+    return describe_folder(model_folders(options))
 
 
 def model_choices(found: Iterable[CheckpointFacts]) -> list[tuple[str, str]]:
     """(shown, value) of the model field: automatic, then every diffusion model."""
-    names = [model_name(facts) for facts in found if facts.component == "transformer"]
-    return [(say("model_automatic"), ""), *((name, name) for name in dict.fromkeys(names))]
+    return [(say("model_automatic"), ""), *((name, name) for name in model_names(found))]
 
 
-def found_card(found: Iterable[CheckpointFacts]) -> str:
-    """What was detected in each file."""
+def found_card(found: Iterable[CheckpointFacts], refused: Iterable[Refusal]) -> str:
+    """What was detected in each file, and why a file that looks like one is not usable."""
     rows = [
         (facts.path.name, _kind(facts), ", ".join(facts.dtypes), f"{facts.bytes / 1e6:,.1f} MB")
         for facts in found
     ]
     body = table(rows, say("models_columns").split("|")) if rows else f"<p>{say('models_found_none')}</p>"
+    reasons = "".join(f"<li>{escape(as_sentence(refusal.sentence))}</li>" for refusal in refused)
+    if reasons:
+        body += f"<p class='refused'>{say('models_refused')}</p><ul class='notes'>{reasons}</ul>"
     return card(say("models_found"), body)
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from ui.fields import Form, Values, collect
 from ui.generation import GenerationTab
-from ui.model_settings import ModelSettingsTab
+from ui.model_settings import ModelSettingsTab, find_checkpoints
+from wanvideo.checkpoint.folders import model_names
+from wanvideo.errors import UserError
 from wanvideo.jobs.store import JobStore
 from wanvideo.request import GenerationRequest, RuntimeOptions, read_options, read_request, split_settings
 
@@ -21,6 +23,13 @@ class Page:
     models: ModelSettingsTab
 
     def read(self, values: Values) -> tuple[GenerationRequest, RuntimeOptions]:
-        """The widgets as request and options. Raises UserError."""
-        asked, options = split_settings(collect(self.form, values))
-        return read_request(asked), read_options({**options, **self.folders})
+        """The widgets as request and options. Raises UserError, also for a model outside the folders: the
+        engine would open any file of this machine for whoever may see the page.
+        """
+        asked, opted = split_settings(collect(self.form, values))
+        request, options = read_request(asked), read_options({**opted, **self.folders})
+        if request.model is not None:
+            names = list(model_names(find_checkpoints(options)[0]))
+            if request.model not in names:
+                raise UserError("unknown model", value=request.model, allowed=names or "none is installed")
+        return request, options

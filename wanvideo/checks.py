@@ -1,4 +1,7 @@
-"""What is refused before a model is chosen: a request that no model could fulfil. Pure arithmetic."""
+"""What is refused: a request that no model could fulfil, and one that its own size and length forbid.
+
+Pure arithmetic.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +9,9 @@ from typing import Any
 from wanvideo.defaults import SOURCES, SPEECH_FPS
 from wanvideo.errors import UserError
 from wanvideo.fallback import AUTO
-from wanvideo.geometry import check_frames, check_size
+from wanvideo.geometry import check_frames, check_size, speaker_halves, token_pixels, visible_part
 from wanvideo.inputs import InputFacts
+from wanvideo.media.probe import PictureFacts, VideoFacts
 from wanvideo.registry import attention_backends, quantization_modes, resolve
 from wanvideo.request import REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 from wanvideo.sampling.samplers import find_sampler
@@ -24,6 +28,37 @@ def check_request(request: GenerationRequest, options: RuntimeOptions, facts: In
     _check_name(quantization_modes(), options.quantization, "quantization")
 
 
+def check_made(
+    request: GenerationRequest,
+    source: PictureFacts | VideoFacts | None,
+    height: int,
+    width: int,
+    total_frames: int,
+) -> None:
+    """What only the decided size and length can tell. Raises UserError."""
+    if request.end_image and total_frames == 1 and REQUEST_FIELDS["end_image"].is_for(request.task):
+        raise UserError("end_image needs a longer video", value=1, allowed="5 frames or more")
+    if source is not None and len(request.audio) == 2 and REQUEST_FIELDS["audio"].is_for(request.task):
+        _check_seen(request, (source.height, source.width), (height, width))
+
+
+def _check_seen(request: GenerationRequest, source: tuple[int, int], target: tuple[int, int]) -> None:
+    """Each speaker needs a token of the video, or one voice would move nobody's mouth."""
+    rows, columns = token_pixels(source, target)
+    for box in request.speaker_boxes or speaker_halves(*source):
+        x0, y0, x1, y1 = map(int, box)
+        if any(x0 <= x < x1 for x in columns) and any(y0 <= y < y1 for y in rows):
+            continue
+        what = "a speaker box lies" if request.speaker_boxes else "half of the picture, with a speaker, lies"
+        seen_rows, seen_columns = visible_part(source, target)
+        raise UserError(
+            f"{what} outside what the video shows of the picture, or is too small",
+            value=[x0, y0, x1, y1],
+            allowed=f"{seen_columns[0]}, {seen_rows[0]} to {seen_columns.stop}, {seen_rows.stop}",
+            fix="Draw the speaker boxes, or choose a size with the picture's proportions.",
+        )
+
+
 def _check_sources(request: GenerationRequest) -> None:
     sources = SOURCES[request.task]
     given = [name for name in sources if getattr(request, name)]
@@ -35,6 +70,8 @@ def _check_sources(request: GenerationRequest) -> None:
 
 
 def _check_boxes(request: GenerationRequest, facts: InputFacts) -> None:
+    if not REQUEST_FIELDS["speaker_boxes"].is_for(request.task):
+        return
     count, source = len(request.speaker_boxes), facts.picture or facts.video
     if count not in (0, 2):
         raise UserError("speaker_boxes needs one box per speaker", value=count, allowed="0 or 2 boxes")
@@ -56,7 +93,7 @@ def _check_lengths(request: GenerationRequest) -> None:
         raise UserError("width and height go together", fix="Give both or neither.")
     if request.num_frames is not None and request.seconds is not None:
         raise UserError("give num_frames or seconds, not both", value=request.num_frames)
-    hears = request.audio and request.task in REQUEST_FIELDS["audio"].tasks
+    hears = request.audio and REQUEST_FIELDS["audio"].is_for(request.task)
     if hears and request.fps not in (None, SPEECH_FPS):
         hint = "The model hears 25 speech frames a second; leave fps out."
         raise UserError("fps must be 25 with speech", value=request.fps, fix=hint)

@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad input (one line on stderr), 3 stopped by the user, 1 a
 """
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -15,7 +16,7 @@ from typing import Any, NoReturn, TextIO
 from wanvideo.errors import Cancelled, UserError
 from wanvideo.fields import read_values
 from wanvideo.hardware import probe_hardware
-from wanvideo.model_cache import ModelCache
+from wanvideo.model_cache import ModelCache, open_cache
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
 from wanvideo.presets import ALL_FIELDS, join_layers, load_preset, read_request_file
@@ -31,6 +32,7 @@ DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. A bug of ours is not caught: Python shows it (1)."""
+    _speak_utf8()
     try:
         arguments = _parser().parse_args(argv)
         logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.WARNING)
@@ -46,6 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.debug("failed", exc_info=error)
         return FAILED
     return DONE
+
+
+def _speak_utf8() -> None:
+    """A pipe on Windows has an old code page, which has no letters for most of the world's file names."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -83,7 +92,7 @@ def _hardware(arguments: argparse.Namespace) -> None:
 
 
 def _make(plans: Sequence[GenerationPlan], *, as_json: bool) -> None:
-    cache, reports = ModelCache(), []
+    cache, reports = open_cache(probe_hardware()), []
     for plan in plans:
         _print_notes(plan, sys.stderr)
         output, seconds = _make_one(plan, cache)
@@ -152,7 +161,7 @@ def _report(plan: GenerationPlan) -> dict[str, Any]:
 def _print_json(reports: list[dict[str, Any]]) -> None:
     """One object on the last line of stdout: the first video's report, all of them when there are more."""
     whole = {**reports[0], "variations": reports} if len(reports) > 1 else reports[0]
-    print(json.dumps(whole, ensure_ascii=False))
+    print(json.dumps(whole))
 
 
 def _print_notes(plan: GenerationPlan, out: TextIO) -> None:
@@ -211,7 +220,7 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(row.flag, dest=row.name, metavar=_METAVARS.get(row.kind, "VALUE"), help=words)
 
 
-_METAVARS = {"path": "FILE", "int": "N", "float": "X", "floats": "X", "name": "NAME"}
+_METAVARS = {"path": "PATH", "int": "N", "float": "X", "floats": "X", "name": "NAME"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What the denoiser is told: prompts, pictures and speech of a job, and the conditions of each window."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ from wanvideo.window_tensors import (
 )
 from wanvideo.windows import Window
 
+SPEECH_MARGIN = 3  # frames past the last window: the speech around its last frame
 SAMPLES_PER_FRAME = int(SPEECH_RATE / SPEECH_FPS)
 Report = Callable[[str], None]
 
@@ -93,19 +95,20 @@ def encode_inputs(plan: GenerationPlan, models: JobModels, report: Report) -> Jo
         report("speech")
         speech = _encode_speech(plan, models)
     report("picture")
-    still = _encode_still(plan, models)
+    source = _source_picture(plan)
+    pixels = None if source is None else fit_picture(source, plan.height, plan.width)
     with models.vae() as vae:
-        return JobInputs(
-            prompt_embeds=prompt_embeds,
-            preview_colours=fit_colours(lambda card: encode(vae, card)),
-            speech=speech,
-            regions=_regions(plan) if plan.speakers == 2 else None,
-            still=still,
-            colour_reference=fit_picture(_source_picture(plan), plan.height, plan.width)
-            if plan.task == TALK
-            else None,
-            source_latents=encode(vae, _source_clip(plan)) if _starts_from_video(plan) else None,
-        )
+        preview_colours = fit_colours(lambda card: encode(vae, card))
+        source_latents = encode(vae, _source_clip(plan)) if plan.starts_from_video else None
+    return JobInputs(
+        prompt_embeds=prompt_embeds,
+        preview_colours=preview_colours,
+        speech=speech,
+        regions=None if source is None or plan.speakers == 1 else _regions(plan, source),
+        still=None if pixels is None or plan.request.image is None else _encode_still(plan, models, pixels),
+        colour_reference=pixels if plan.task == TALK else None,
+        source_latents=source_latents,
+    )
 
 
 def window_conditions(
@@ -178,9 +181,8 @@ def encode_picture_conditions(
     return PictureConditions(picture=picture, image_embeds=image_embeds, image_latents=image_latents)
 
 
-def _regions(plan: GenerationPlan) -> SpeakerRegions:
-    picture = _source_picture(plan)
-    masks = speaker_masks(plan.request.speaker_boxes, picture.height, picture.width)
+def _regions(plan: GenerationPlan, source: Image.Image) -> SpeakerRegions:
+    masks = speaker_masks(plan.request.speaker_boxes, source.height, source.width)
     return SpeakerRegions(token_masks(latent_masks(masks, plan.height, plan.width)))
 
 
@@ -194,38 +196,39 @@ def _encode_prompts(plan: GenerationPlan, models: JobModels) -> dict[str, Tensor
 
 
 def _encode_speech(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...]:
-    """One embedding per speaker; speech shorter than the video, or than one window, is continued by
-    silence.
+    """One embedding per speaker, as long as the windows need.
+
+    Speech shorter than the video, or than one window, is continued by silence; of longer speech the rest is
+    not read.
     """
-    tracks = [normalise_loudness(speech_samples(path), SPEECH_RATE) for path in plan.request.audio]
+    last = plan.windows[-1]
+    seconds = (last.start + last.frames + SPEECH_MARGIN) / SPEECH_FPS
+    tracks = [normalise_loudness(speech_samples(path, seconds), SPEECH_RATE) for path in plan.request.audio]
     tracks, _ = arrange_speakers(tracks or [np.zeros(1)], plan.request.audio_order)  # type: ignore[arg-type]
     shortest = max(plan.total_frames, plan.windows[0].frames) * SAMPLES_PER_FRAME
+    longest = math.ceil(seconds * SPEECH_RATE)
     with models.speech_encoder() as speech_encoder:
         embeddings = []
         for track in tracks:
-            samples = np.pad(track, (0, max(0, shortest - len(track)))).astype(np.float32)
+            samples = np.pad(track[:longest], (0, max(0, shortest - len(track)))).astype(np.float32)
             frames = len(samples) // SAMPLES_PER_FRAME
             embeddings.append(encode_speech(speech_encoder, torch.from_numpy(samples), frames))
     return tuple(embeddings)
 
 
-def _encode_still(plan: GenerationPlan, models: JobModels) -> PictureConditions | None:
-    """Conditions of the source picture; None when there is none or it is a video that talk follows frame by
-    frame.
-    """
-    if plan.request.image is None or plan.models.image_encoder is None:
-        return None
-    picture = fit_picture(load_picture(plan.request.image), plan.height, plan.width)
+def _encode_still(plan: GenerationPlan, models: JobModels, pixels: Tensor) -> PictureConditions:
+    """Conditions of the source picture, which are those of every window."""
     end = plan.request.end_image
-    end_picture = None if end is None else fit_picture(load_picture(end), plan.height, plan.width)
-    return encode_picture_conditions(models, picture, plan.windows[0].frames, end_picture)
+    end_pixels = None if end is None else fit_picture(load_picture(end), plan.height, plan.width)
+    return encode_picture_conditions(models, pixels, plan.windows[0].frames, end_pixels)
 
 
-def _starts_from_video(plan: GenerationPlan) -> bool:
-    return plan.task != TALK and plan.request.video is not None and plan.settings.steps.start > 0
-
-
-def _source_picture(plan: GenerationPlan) -> Image.Image:
+def _source_picture(plan: GenerationPlan) -> Image.Image | None:
+    """The picture, or the first frame of the video that talk follows frame by frame; None for video from
+    text.
+    """
+    if plan.models.image_encoder is None:
+        return None
     if plan.request.image is not None:
         return load_picture(plan.request.image)
     return Image.fromarray(read_frame_at(plan.request.video or "", 0, plan.settings.fps))

@@ -52,6 +52,9 @@ TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
+# (height, width) by the quality tier a model was trained for
+NATIVE_SIZES: Mapping[int, tuple[int, int]] = MappingProxyType({480: (480, 832), 720: (720, 1280)})
+
 # by quality tier of the size
 FLOW_SHIFT: Mapping[str, Mapping[int, float]] = MappingProxyType(
     {TALK: {480: 7.0, 720: 11.0}, IMAGE_TO_VIDEO: {480: 3.0, 720: 5.0}, TEXT_TO_VIDEO: {480: 5.0, 720: 5.0}}

@@ -19,7 +19,8 @@ class Row:
     `kind` is one of text, int, float, floats, bool, choice, name, path, paths, boxes. `name` is a choice
     whose table is discovered later (samplers, backends), so it is checked by the planner. `tasks` is empty
     when every task has the field;
-    `flag` is the long option of the command line, None when only `--set` reaches it.
+    `flag` is the long option of the command line, None when only `--set` reaches it. `value_aliases` are
+    pairs (old name of a value, the value): read as the value, offered nowhere.
     """
 
     name: str
@@ -33,6 +34,11 @@ class Row:
     aliases: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     flag: str | None = None
+    value_aliases: tuple[tuple[str, str], ...] = ()
+
+    def is_for(self, task: str) -> bool:
+        """Whether the task has this field."""
+        return not self.tasks or task in self.tasks
 
 
 def row(kind: str, default: Any, label: str, help: str, **rest: Any) -> Any:
@@ -72,6 +78,7 @@ def read_value(row_: Row, value: Any) -> Any:
         converted = _CONVERTERS[row_.kind](value)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{row_.name} must be {_DESCRIPTIONS[row_.kind]}", value=value) from None
+    converted = next((value for old, value in row_.value_aliases if old == converted), converted)
     _check_bounds(row_, converted)
     return converted
 

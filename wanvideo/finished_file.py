@@ -4,6 +4,7 @@ says.
 
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from wanvideo.media.video import join_segments
 from wanvideo.plan import GenerationPlan
 from wanvideo.request import to_mapping
 
+log = logging.getLogger(__name__)
+
 PATH_FIELDS = ("image", "end_image", "video", "model")
 
 
@@ -22,7 +25,7 @@ def job_folder(plan: GenerationPlan) -> JobFolder:
     """The folder of the job's windows beside its output. Its name depends on all that shapes the frames, so
     that another plan for the same output never takes up these windows."""
     shaping = json.dumps(
-        [to_mapping(plan.request), plan.effective(), _model_files(plan), list(plan.prompts)], sort_keys=True
+        [to_mapping(plan.request), plan.effective(), _stamps(plan), list(plan.prompts)], sort_keys=True
     )
     mark = hashlib.sha256(shaping.encode()).hexdigest()[:12]
     return JobFolder(plan.output.parent / ".work" / f"{plan.output.stem}_{mark}", fps=plan.settings.fps)
@@ -42,10 +45,16 @@ def join_windows(plan: GenerationPlan, folder: JobFolder, output: Path) -> Path:
 
 
 def clear_windows(folder: JobFolder) -> None:
-    """Remove the windows of a finished job, and the folder of all jobs when this was the last."""
-    shutil.rmtree(folder.path)
-    if not any(folder.path.parent.iterdir()):
-        folder.path.parent.rmdir()
+    """Remove the windows of a job whose file is made, and the folder of all jobs when this was the last.
+
+    What can't be removed is told and stays: it is no reason to fail a finished job.
+    """
+    try:
+        shutil.rmtree(folder.path)
+        if not any(folder.path.parent.iterdir()):
+            folder.path.parent.rmdir()
+    except OSError as error:
+        log.warning("the windows in %s are left behind: %s", folder.path, error)
 
 
 def keep_finished(plan: GenerationPlan) -> Path | None:
@@ -53,13 +62,16 @@ def keep_finished(plan: GenerationPlan) -> Path | None:
     folder = job_folder(plan)
     if not folder.finished():
         return None
-    return join_windows(plan, folder, plan.output.with_stem(f"{plan.output.stem}_part"))
+    kept = join_windows(plan, folder, plan.output.with_stem(f"{plan.output.stem}_part"))
+    clear_windows(folder)
+    return kept
 
 
 def _original_sound(plan: GenerationPlan) -> Sound | None:
     if not plan.uses_speech:
         return None
-    return mix_sounds([load_sound(path) for path in plan.request.audio], plan.request.audio_order)  # type: ignore[arg-type]
+    seconds = plan.total_frames / plan.settings.fps
+    return mix_sounds([load_sound(path, seconds) for path in plan.request.audio], plan.request.audio_order)  # type: ignore[arg-type]
 
 
 def _comment(plan: GenerationPlan) -> str:
@@ -79,6 +91,15 @@ def _without_folders(request: dict[str, Any]) -> dict[str, Any]:
     if "audio" in bare:
         bare["audio"] = [Path(path).name for path in bare["audio"]]
     return bare
+
+
+def _stamps(plan: GenerationPlan) -> list[list[int]]:
+    """Size and time of every file that is read: inputs and checkpoints."""
+    request = plan.request
+    inputs = [request.image, request.end_image, request.video, *request.audio]
+    files = [Path(path) for path in inputs if path]
+    files += [file for facts in plan.models.checkpoints for file in facts.files]
+    return [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _model_files(plan: GenerationPlan) -> dict[str, list[list[Any]]]:

@@ -9,6 +9,7 @@ from wanvideo.errors import UserError
 
 SIZE_STEP = 16  # VAE stride 8 times patch 2
 FRAME_STEP = 4  # VAE stride in time
+FACE_MARGIN = 0.05  # of the picture's height and of a half's width, around the default speaker regions
 
 # (height, width) of InfiniteTalk's two quality tiers, ASPECT_RATIO_627 and ASPECT_RATIO_960 of the official
 # code, by height / width
@@ -46,6 +47,46 @@ def area_size(ratio: float, area: int) -> tuple[int, int]:
 def quality_tier(height: int, width: int) -> int:
     """480 or 720: the tier whose defaults (flow shift) fit this size."""
     return 720 if height * width > 640_000 else 480
+
+
+def cover_size(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """The smallest (height, width) of the source's proportions that covers the target, rounded up."""
+    scale = max(target[0] / source[0], target[1] / source[1])
+    return math.ceil(scale * source[0]), math.ceil(scale * source[1])
+
+
+def visible_part(source: tuple[int, int], target: tuple[int, int]) -> tuple[range, range]:
+    """(rows, columns) of a source picture that its video shows: it covers the video, cropped in the middle.
+
+    `source` and `target` are (height, width).
+    """
+    sizes = zip(source, cover_size(source, target), target, strict=True)
+    rows, columns = (
+        range((first := round((full - shown) / 2)) * size // full, min((first + shown) * size // full, size))
+        for size, full, shown in sizes
+    )
+    return rows, columns
+
+
+def token_pixels(source: tuple[int, int], target: tuple[int, int]) -> tuple[list[int], list[int]]:
+    """(rows, columns) of a source picture at which the tokens of its video look for a speaker.
+
+    Masks are scaled and cropped as the picture, by nearest neighbour, so each token has the class of one
+    pixel.
+    """
+    sizes = zip(source, cover_size(source, target), target, strict=True)
+    rows, columns = (
+        [(round((full - shown) / 2) + pixel) * size // full for pixel in range(0, shown, SIZE_STEP)]
+        for size, full, shown in sizes
+    )
+    return rows, columns
+
+
+def speaker_halves(height: int, width: int) -> list[tuple[float, float, float, float]]:
+    """The boxes of two speakers nobody drew boxes for: left and right half of the picture less a margin."""
+    half, rows = width // 2, (int(height * FACE_MARGIN), int(height * (1 - FACE_MARGIN)))
+    left, right = int(half * FACE_MARGIN), int(half * (1 - FACE_MARGIN))
+    return [(left, rows[0], right, rows[1]), (half + left, rows[0], half + right, rows[1])]
 
 
 def check_size(name: str, value: int) -> int:

@@ -1,11 +1,16 @@
 """What the machine is. `probe_hardware` is the only place that asks; everything else is handed the answer."""
 
 import importlib.util
+import logging
 import os
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +26,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """The machine: cards in driver order, cores, memory."""
+    """The machine: the cards that torch may use, in its order; cores; memory."""
 
     gpus: tuple[Gpu, ...]
     cpu: str
@@ -38,9 +43,14 @@ class Hardware:
 
 
 def probe_hardware() -> Hardware:
-    """Ask NVML and the operating system. A machine without an NVIDIA driver simply has no cards."""
+    """Ask NVML and the operating system. A machine without an NVIDIA driver simply has no cards.
+
+    CUDA's own order is by speed; it is told NVML's order, so that the first card here is torch's cuda:0. CUDA
+    reads that when it starts, which is later, in this process and in those it starts.
+    """
     import psutil
 
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     memory = psutil.virtual_memory()
     return Hardware(
         gpus=_probe_gpus(),
@@ -70,24 +80,70 @@ def _probe_gpus() -> tuple[Gpu, ...]:
     except pynvml.NVMLError:
         return ()
     try:
-        return tuple(
-            _describe(pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(pynvml.nvmlDeviceGetCount())
-        )
+        cards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        described = [_describe(card) for card in _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))]
+        return tuple(gpu for gpu in described if gpu is not None)
     finally:
         pynvml.nvmlShutdown()
 
 
-def _describe(handle: object) -> Gpu:
+def _visible(cards: Sequence[Any], wanted: str | None) -> list[Any]:
+    """The cards CUDA_VISIBLE_DEVICES names, in its order; as in CUDA, the first bad entry ends the list."""
+    if wanted is None:
+        return list(cards)
+    visible = []
+    for entry in wanted.split(","):
+        card = _named_card(cards, entry.strip())
+        if card is None:
+            break
+        visible.append(card)
+    return visible
+
+
+def _named_card(cards: Sequence[Any], entry: str) -> Any:
+    """The card with that number, with that UUID or an unmistakable beginning of it; None for any other."""
     import pynvml
 
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    return Gpu(
-        name=pynvml.nvmlDeviceGetName(handle),
-        compute_capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
-        total_bytes=int(memory.total),
-        free_bytes=int(memory.free),
-        driver=pynvml.nvmlSystemGetDriverVersion(),
-    )
+    if entry.isdecimal():
+        return cards[int(entry)] if int(entry) < len(cards) else None
+    try:
+        if entry.startswith("MIG-"):
+            return pynvml.nvmlDeviceGetHandleByUUID(entry)
+        found = [card for card in cards if pynvml.nvmlDeviceGetUUID(card).startswith(entry)]
+    except pynvml.NVMLError:
+        return None
+    return found[0] if entry.startswith("GPU-") and len(found) == 1 else None
+
+
+def _describe(card: Any) -> Gpu | None:
+    """The card's facts; None, with a word in the log, for one that does not tell what it can do."""
+    import pynvml
+
+    try:
+        total, free = _memory(card)
+        return Gpu(
+            name=pynvml.nvmlDeviceGetName(card),
+            compute_capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(card)),
+            total_bytes=total,
+            free_bytes=free,
+            driver=pynvml.nvmlSystemGetDriverVersion(),
+        )
+    except pynvml.NVMLError as error:
+        log.warning("a card is left out, NVML says: %s", error)
+        return None
+
+
+def _memory(card: Any) -> tuple[int, int]:
+    """(total, free) bytes; a board whose memory is the computer's own has no answer to that in NVML."""
+    import psutil
+    import pynvml
+
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(card)
+    except pynvml.NVMLError:
+        shared = psutil.virtual_memory()
+        return shared.total, shared.available
+    return int(memory.total), int(memory.free)
 
 
 def _cpu_name() -> str:

@@ -6,8 +6,6 @@ from wanvideo.errors import UserError
 from wanvideo.media.probe import PictureFacts, SoundFacts, VideoFacts, probe_picture, probe_sound, probe_video
 from wanvideo.request import GenerationRequest
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFacts:

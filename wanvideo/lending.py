@@ -85,7 +85,8 @@ class JobModels:
     ) -> AbstractContextManager[Module]:
         files = [file for facts in parts for file in facts.files]
         key: Hashable = (name, tuple((file, file.stat().st_mtime_ns) for file in files), dtype, self.device)
-        return self.cache.use(name, key, lambda: build().eval().requires_grad_(False))
+        size = sum(facts.num_parameters for facts in parts) * dtype.itemsize
+        return self.cache.use(name, key, lambda: build().eval().requires_grad_(False), expected_bytes=size)
 
 
 def _present(facts: CheckpointFacts | None) -> CheckpointFacts:

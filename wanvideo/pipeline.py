@@ -101,7 +101,7 @@ def _denoise_window(
     with models.transformer() as transformer, torch.no_grad():
         transformer.set_attention(attention_backends()[plan.attention].load())
         latents = _first_latents(plan, inputs, noise, stepper).to(plan.device)
-        predict = predictor(transformer, conditions, latents, plan.request.riflex_freq_index)
+        predict = predictor(transformer, conditions, latents, settings.riflex_freq_index)
         latents = denoise(
             predict,
             latents,

@@ -9,34 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from wanvideo.checkpoint.catalog import ModelSet
-from wanvideo.checks import check_request
-from wanvideo.defaults import FLOW_SHIFT, SPEECH_FPS, TASK_DEFAULTS
+from wanvideo.checks import check_made, check_request
+from wanvideo.defaults import NATIVE_SIZES, SPEECH_FPS
 from wanvideo.errors import UserError
 from wanvideo.fallback import choose
 from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_tier
 from wanvideo.hardware import Hardware
+from wanvideo.idle_fields import idle_fields
 from wanvideo.inputs import InputFacts
+from wanvideo.media.probe import PictureFacts, VideoFacts
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOptions
-from wanvideo.sampling.samplers import find_sampler
+from wanvideo.settings import Settings, make_settings, may_start_from_video, step_slice, with_defaults
 from wanvideo.windows import Window, plan_windows
 
 BF16_CAPABILITY = (8, 0)  # cards before Ampere multiply bf16 very slowly
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The request's numbers after defaults: model profile before task, a set field before both."""
-
-    sampler: str
-    num_inference_steps: int
-    steps: range
-    guidance_scale: tuple[float, ...]
-    audio_guidance_scale: float
-    flow_shift: float
-    fps: float
-    motion_frames: int
-    negative_prompt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +61,11 @@ class GenerationPlan:
     def uses_speech(self) -> bool:
         """Whether the file gets a sound: talk with speech, not silence."""
         return self.request.task == TALK and bool(self.request.audio)
+
+    @property
+    def starts_from_video(self) -> bool:
+        """Whether the first steps are left out and the source video stands in for them."""
+        return may_start_from_video(self.request) and self.settings.steps.start > 0
 
     @property
     def passes_per_step(self) -> int:
@@ -115,12 +107,15 @@ def make_plan(
     """Decide everything. `request.seed` must be set. Raises UserError for what can't be done."""
     notes: list[str] = []
     check_request(request, options, facts)
-    asked = _with_defaults(request, models)
-    fps = float(asked["fps"])
-    height, width = _size(request, facts, models)
-    total_frames, windows = _length(request, asked, facts, fps)
-    settings = _settings(request, asked, quality_tier(height, width), fps)
-    notes += _idle_fields(request, settings)
+    asked = with_defaults(request, models.profile.defaults)
+    steps = step_slice(request, asked["num_inference_steps"])
+    total_frames, windows = _length(request, asked, facts)
+    source = _source(request, facts, steps)
+    height, width = _size(request, source, models)
+    check_made(request, source, height, width, total_frames)
+    settings = make_settings(request, asked, steps, quality_tier(height, width), windows[0].frames)
+    notes += [sentence.rstrip(".") for sentence in models.passed_over]
+    notes += idle_fields(request, settings, len(windows))
     backend = choose(attention_backends(), options.attention, "attention", machine, options.strict, notes)
     mode = choose(quantization_modes(), options.quantization, "quantization", machine, options.strict, notes)
     return GenerationPlan(
@@ -143,29 +138,32 @@ def make_plan(
     )
 
 
-def _with_defaults(request: GenerationRequest, models: ModelSet) -> Mapping[str, Any]:
-    """Field -> value for every field with a default of its own; what the request sets wins."""
-    values = {**TASK_DEFAULTS[request.task], **models.profile.defaults.get(request.task, {})}
-    for name in (*values, "flow_shift"):
-        if getattr(request, name) is not None:
-            values[name] = getattr(request, name)
-    return values
+def _source(request: GenerationRequest, facts: InputFacts, steps: range) -> PictureFacts | VideoFacts | None:
+    """The picture or video that the result shows; None for a task, or steps, that look at neither."""
+    if facts.picture is not None and REQUEST_FIELDS["image"].is_for(request.task):
+        return facts.picture
+    return facts.video if request.task == TALK or steps.start > 0 else None
 
 
-def _size(request: GenerationRequest, facts: InputFacts, models: ModelSet) -> tuple[int, int]:
-    """(height, width): as asked, else from the picture's aspect and the model's native size."""
+def _size(
+    request: GenerationRequest, source: PictureFacts | VideoFacts | None, models: ModelSet
+) -> tuple[int, int]:
+    """(height, width): as asked, else from the source's aspect and the model's native size."""
     if request.width is not None and request.height is not None:
         return request.height, request.width
-    source = facts.picture or facts.video
-    ratio = source.height / source.width if source else 480 / 832
+    native_height, native_width = NATIVE_SIZES[models.profile.tier]
+    ratio = source.height / source.width if source else native_height / native_width
     if models.profile.area is not None:
         return area_size(ratio if source else 1.0, models.profile.area)
-    return bucket_size(ratio, 480) if request.task == TALK else area_size(ratio, 480 * 832)
+    if request.task == TALK:
+        return bucket_size(ratio, models.profile.tier)
+    return area_size(ratio, native_height * native_width)
 
 
 def _length(
-    request: GenerationRequest, asked: Mapping[str, Any], facts: InputFacts, fps: float
+    request: GenerationRequest, asked: Mapping[str, Any], facts: InputFacts
 ) -> tuple[int, tuple[Window, ...]]:
+    fps = float(asked["fps"])
     if request.task != TALK:
         frames = nearest_frames(request.seconds, fps) if request.seconds is not None else asked["num_frames"]
         return frames, plan_windows(frames, frames, 0)
@@ -191,63 +189,6 @@ def _speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
     return max(1, int(seconds * SPEECH_FPS))
 
 
-def _settings(request: GenerationRequest, asked: Mapping[str, Any], tier: int, fps: float) -> Settings:
-    steps = asked["num_inference_steps"]
-    end = request.end_step if request.end_step is not None else steps
-    start = max(
-        request.start_step,
-        steps - round(steps * request.denoise_strength) if _starts_from_video(request) else 0,
-    )
-    if not start < end <= steps:
-        raise UserError(
-            "start_step to end_step is not a slice of the schedule",
-            value=[start, end],
-            allowed=f"0 to {steps}",
-        )
-    sampler, shift = find_sampler(asked["sampler"]), asked.get("flow_shift", FLOW_SHIFT[request.task][tier])
-    sampler.schedule(steps, shift)  # refuses a number of steps it does not have
-    return Settings(
-        sampler=sampler.name,
-        num_inference_steps=steps,
-        steps=range(start, end),
-        guidance_scale=_per_step(asked["guidance_scale"], steps),
-        audio_guidance_scale=asked.get("audio_guidance_scale", 1.0),
-        flow_shift=shift,
-        fps=fps,
-        motion_frames=asked.get("motion_frames", 0),
-        negative_prompt=asked["negative_prompt"],
-    )
-
-
-def _per_step(scale: float | tuple[float, ...], steps: int) -> tuple[float, ...]:
-    """One guidance value per step; a short list goes on with its last value."""
-    scales = scale if isinstance(scale, tuple) else (scale,)
-    return (scales + scales[-1:] * steps)[:steps]
-
-
-def _starts_from_video(request: GenerationRequest) -> bool:
-    return request.video is not None and request.task != TALK
-
-
-def _idle_fields(request: GenerationRequest, settings: Settings) -> list[str]:
-    """A sentence for each field that was set but can have no effect."""
-    notes = [
-        f"{name} has no effect in {request.task}"
-        for name, row in REQUEST_FIELDS.items()
-        if row.tasks and request.task not in row.tasks and getattr(request, name) != row.default
-    ]
-    if request.negative_prompt and set(settings.guidance_scale) == {1.0}:
-        notes.append("negative_prompt has no effect at guidance 1")
-    if request.task != TALK and request.denoise_strength < 1 and not request.video:
-        notes.append("denoise_strength has no effect without a source video")
-    if _starts_from_video(request) and request.denoise_strength == 1:
-        notes.append("video has no effect at denoise_strength 1")
-    if request.task == TALK and len(request.audio) < 2:
-        alone = {"speaker_boxes": request.speaker_boxes, "audio_order": request.audio_order == "sequence"}
-        notes += [f"{name} has no effect with one speaker" for name, is_set in alone.items() if is_set]
-    return notes
-
-
 def _prompts(prompt: str, windows: int) -> tuple[str, ...]:
     """One prompt per window from parts split at |; the last part goes on."""
     parts = [part.strip() for part in prompt.split("|")]
@@ -256,7 +197,7 @@ def _prompts(prompt: str, windows: int) -> tuple[str, ...]:
 
 def _precision(asked: str, machine: Hardware) -> str:
     if asked != "auto":
-        return "bf16" if asked == "bf16_fast" else asked
+        return asked
     if machine.device == "cpu":
         return "fp32"
     return "bf16" if machine.gpus[0].compute_capability >= BF16_CAPABILITY else "fp16"

@@ -13,7 +13,7 @@ from wanvideo.errors import UserError
 from wanvideo.hardware import probe_hardware
 from wanvideo.inputs import inspect_inputs
 from wanvideo.plan import GenerationPlan, make_plan
-from wanvideo.request import RANDOM_SEED, GenerationRequest, RuntimeOptions
+from wanvideo.request import OPTION_FIELDS, RANDOM_SEED, GenerationRequest, RuntimeOptions
 
 PROJECT = Path(__file__).parents[1]
 POCKET = PROJECT / "models" / "pocket"
@@ -26,7 +26,8 @@ def prepare(
     _check_output(output or Path(options.output_dir) / "name.mp4")
     facts = inspect_inputs(request)
     check_request(request, options, facts)  # its mistakes are told before what the models folder lacks
-    models = resolve_models(request.task, request.model, model_folders(options))
+    speakers = max(1, len(request.audio))
+    models = resolve_models(request.task, request.model, model_folders(options), speakers)
     machine = probe_hardware()
     first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed
     plans = []
@@ -42,14 +43,18 @@ def _check_output(output: Path) -> None:
     """Refuse what would fail only after the work is done. Nothing is created."""
     if output.suffix.lower() != ".mp4":
         raise UserError("the output must be named .mp4", value=output.name)
-    folder = next(place for place in output.absolute().parents if place.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    folder = next((place for place in output.absolute().parents if place.exists()), None)  # no such drive
+    if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError("the output folder cannot be written", value=str(output.parent))
 
 
 def model_folders(options: RuntimeOptions) -> Sequence[Path]:
-    """Where checkpoints are looked for: the chosen folder, then the bundled pocket model."""
-    chosen = Path(options.models_dir)
+    """Where checkpoints are looked for: the chosen folder, then the bundled pocket model.
+
+    The folder that nobody chose is the project's own, from whichever folder the program was started.
+    """
+    default: str = OPTION_FIELDS["models_dir"].default
+    chosen = PROJECT / default if options.models_dir == default else Path(options.models_dir)
     return [chosen, POCKET] if not POCKET.is_relative_to(chosen.resolve()) else [chosen]
 
 

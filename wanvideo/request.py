@@ -223,7 +223,8 @@ class RuntimeOptions:
         "auto",
         "Base precision",
         "dtype the transformer computes in",
-        choices=("auto", "bf16", "bf16_fast", "fp16", "fp32"),
+        choices=("auto", "bf16", "fp16", "fp32"),
+        value_aliases=(("bf16_fast", "bf16"),),
     )
     quantization: str = row(
         "name", "auto", "Quantization", "how the big weights are stored", flag="--quantization"
@@ -232,8 +233,8 @@ class RuntimeOptions:
         "name", "auto", "Attention Mode", "how self-attention is computed", flag="--attention"
     )
     strict: bool = row("bool", False, "Strict", "an option that can't run here is an error", flag="--strict")
-    output_dir: str = row("path", "outputs", "Output folder", "where results go")
-    models_dir: str = row("path", "models", "Models folder", "where checkpoints are")
+    output_dir: str = row("path", "outputs", "Output folder", "where results go", flag="--output-dir")
+    models_dir: str = row("path", "models", "Models folder", "where checkpoints are", flag="--models-dir")
 
 
 REQUEST_FIELDS = table_of(GenerationRequest)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from wanvideo.geometry import speaker_halves
 from wanvideo.media.pictures import fit_mask
 from wanvideo.windows import Window
 
-FACE_MARGIN = 0.05  # of the picture's height and of a half's width, around the default speaker regions
 SPEECH_CONTEXT = (-2, -1, 0, 1, 2)  # speech frames seen around each pixel frame
 
 
@@ -69,7 +69,7 @@ def speaker_masks(boxes: Sequence[Sequence[float]], height: int, width: int) -> 
     Boxes are [x0, y0, x1, y1] with x = columns; without any, the left and the right half less a margin.
     """
     masks = torch.zeros(3, height, width)
-    for mask, (x0, y0, x1, y1) in zip(masks, boxes or _halves(height, width), strict=False):
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes or speaker_halves(height, width), strict=False):
         mask[int(y0) : int(y1), int(x0) : int(x1)] = 1
     masks[2] = (masks[:2].sum(dim=0) == 0).float()
     return masks
@@ -88,9 +88,3 @@ def token_masks(masks: Tensor) -> Tensor:
         masks[None], (masks.shape[1] // 2, masks.shape[2] // 2), mode="nearest"
     )[0]
     return (tokens > 0).float().flatten(1)
-
-
-def _halves(height: int, width: int) -> list[tuple[float, float, float, float]]:
-    half, rows = width // 2, (int(height * FACE_MARGIN), int(height * (1 - FACE_MARGIN)))
-    left, right = int(half * FACE_MARGIN), int(half * (1 - FACE_MARGIN))
-    return [(left, rows[0], right, rows[1]), (half + left, rows[0], half + right, rows[1])]

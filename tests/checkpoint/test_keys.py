@@ -27,8 +27,6 @@ from wanvideo.checkpoint.keys import (
     IGNORED,
     find_prefix,
     ignored_reason,
-    module_names,
-    strip_prefix,
     to_module,
     to_official,
     unexplained_names,
@@ -88,7 +86,6 @@ def test_module_names_are_taken_as_they_are(manifest: str) -> None:
     component = component_of(manifest)
     mapped = to_module(component, meta_state(manifest))
     assert shapes(to_module(component, mapped)) == shapes(mapped)
-    assert all(name in targets for name, targets in module_names(component, mapped).items())
 
 
 def test_values_survive_both_ways_bit_by_bit() -> None:
@@ -159,7 +156,6 @@ def test_prefixes_come_off(prefix: str) -> None:
         "scaled_fp8": 1
     }
     assert find_prefix(state) == prefix
-    assert list(strip_prefix(state)) == ["patch_embedding.weight", "blocks.0.modulation", "scaled_fp8"]
 
 
 def test_other_spellings_of_a_component() -> None:
@@ -173,16 +169,16 @@ def test_other_spellings_of_a_component() -> None:
     merged = {
         f"multitalk_{name}" if "audio_proj" in name else name for name in manifests()["infinitetalk_full"]
     }
-    assert module_names("transformer", merged)["multitalk_audio_proj.norm.bias"] == ("audio_proj.norm.bias",)
+    assert "audio_proj.norm.bias" in to_module("transformer", dict.fromkeys(merged, torch.empty(1)))
 
 
 def test_scales_travel_with_their_weight() -> None:
     names = ["blocks.0.self_attn.q.weight", "blocks.0.self_attn.q.scale_weight", "blocks.0.norm3.bias"]
-    assert module_names("transformer", names) == {
-        names[0]: ("blocks.0.attn1.to_q.weight",),
-        names[1]: ("blocks.0.attn1.to_q.scale_weight",),
-        names[2]: ("blocks.0.norm2.bias",),
-    }
+    assert list(to_module("transformer", {name: torch.empty(1) for name in names})) == [
+        "blocks.0.attn1.to_q.weight",
+        "blocks.0.attn1.to_q.scale_weight",
+        "blocks.0.norm2.bias",
+    ]
 
 
 def test_foreign_names_are_refused_and_ignored_ones_have_a_reason() -> None:

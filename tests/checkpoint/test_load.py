@@ -1,5 +1,6 @@
 """Files in official names -> ready modules: same weights, right dtypes, one sentence on a misfit."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,22 @@ def test_the_shared_embedding_stays_one_parameter(tmp_path: Path) -> None:
     assert loaded.encoder.embed_tokens.weight is loaded.shared.weight
 
 
+def test_the_shared_embedding_is_placed_once(tmp_path: Path) -> None:
+    facts = saved(tmp_path / "t5.safetensors", "text_encoder", text_encoder().state_dict())
+    placed = load._place_all(load._module_state(facts), lambda _: torch.bfloat16, "cpu")
+    assert placed["shared.weight"] is placed["encoder.embed_tokens.weight"]
+
+
+def test_fp16_text_encoder_keeps_what_overflows_in_fp32(tmp_path: Path) -> None:
+    module = text_encoder()
+    facts = saved(tmp_path / "t5.safetensors", "text_encoder", module.state_dict())
+    assert_same(
+        load.load_text_encoder(facts, dtype=torch.float16),
+        module.state_dict(),
+        lambda name: torch.float32 if name.endswith("DenseReluDense.wo.weight") else torch.float16,
+    )
+
+
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 @pytest.mark.parametrize("sizes", [SIZES, IMAGE_SIZES])
 def test_transformer_keeps_its_sensitive_parts_in_fp32(
@@ -215,6 +232,20 @@ def test_a_config_beside_the_file_tells_the_heads(tmp_path: Path) -> None:
     assert load.load_image_encoder(facts).config.num_attention_heads == 4
     config.write_text('{"hidden_size": 5120, "num_attention_heads": 40}')  # of some other model in the folder
     assert load.load_image_encoder(facts).config.num_attention_heads == 1
+
+
+@pytest.mark.parametrize(
+    "told", [{"mask_time_prob": 0.0}, {"conv_dim": [8]}, {"feat_extract_norm": "layer"}, {"conv_bias": True}]
+)
+def test_a_config_cannot_overrule_shapes(told: dict[str, Any], tmp_path: Path) -> None:
+    """The official release says mask_time_prob 0 and has the mask embedding all the same."""
+    module = speech_encoder()
+    torch.save(module.state_dict(), tmp_path / "pytorch_model.bin")
+    config = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2} | told
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = load.load_speech_encoder(inspect_checkpoint(tmp_path / "pytorch_model.bin"))
+    assert loaded.config.num_attention_heads == 2
+    assert_same(loaded, module.state_dict(), lambda _: torch.float32)
 
 
 def test_tokenizer_beside_the_encoder_or_inside_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the callback writes, how it measures, and when it stops a job."""
 
+from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -42,6 +43,31 @@ def test_preview_is_a_picture_beside_the_queue(store: JobStore, job: Job) -> Non
     assert preview is not None
     with Image.open(preview) as image:
         assert image.size == (12, 8)
+
+
+def test_a_preview_that_is_being_read_is_not_worth_a_job(
+    store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("used by another process")
+
+    monkeypatch.setattr(Path, "replace", refuse)  # as Windows does
+    picture = np.zeros((8, 8, 3), np.uint8)
+    JobReport(store, job, Event())(ProgressEvent(stage="denoise", step=1, steps=2, preview=picture))
+    shown = store.list()[0]
+    assert shown.progress["step"] == 1 and shown.preview is None
+
+
+def test_only_a_window_made_here_gives_the_attempts_back(store: JobStore, job: Job) -> None:
+    def attempts_after(*events: tuple[str, int, int]) -> int:
+        report = JobReport(store, job, Event())
+        for stage, window, step in events:
+            steps = 4 if step else 0
+            report(ProgressEvent(stage=stage, window=window, windows=4, step=step, steps=steps))
+        return store.list()[0].attempts
+
+    assert attempts_after(("text", 0, 0), ("condition", 2, 0), ("denoise", 2, 4), ("save", 2, 0)) == 1
+    assert attempts_after(("denoise", 2, 4), ("save", 2, 0), ("condition", 3, 0)) == 0
 
 
 def test_a_stop_and_a_leaving_worker_cancel(store: JobStore, job: Job) -> None:

@@ -6,7 +6,9 @@ import threading
 import time
 from pathlib import Path
 
-from wanvideo.jobs.enqueue import enqueue
+import pytest
+
+from wanvideo.errors import UserError
 from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, STOPPED, Job
 from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore
 from wanvideo.request import GenerationRequest, RuntimeOptions, read_options, read_request
@@ -60,7 +62,18 @@ def test_jobs_are_claimed_in_order_and_listed_newest_first(store: JobStore) -> N
     assert [claimed(store).id for _ in numbers] == numbers
     assert store.claim("w") is None
     assert [job.id for job in store.list()] == numbers[::-1]
-    assert [job.id for job in store.list(limit=1)] == numbers[-1:]
+
+
+def test_the_list_holds_all_open_jobs_and_the_last_ended_ones(store: JobStore) -> None:
+    ended, running, *waiting = (store.add(REQUEST, OPTIONS) for _ in range(60))
+    store.finish(claimed(store), {})
+    claimed(store)
+    for number in waiting[:3]:
+        store.request_stop(number)
+    listed = {job.id: job.state for job in store.list(limit=2)}
+    assert listed[running] == RUNNING and set(listed) == {running, *waiting[1:]}
+    assert list(listed) == sorted(listed, reverse=True)
+    assert ended in {job.id for job in store.list(limit=4)}
 
 
 def test_every_job_is_claimed_once_by_many_processes(store: JobStore) -> None:
@@ -129,6 +142,26 @@ def test_leaving_in_good_order_is_no_attempt(store: JobStore) -> None:
         store.release(job)
 
 
+def test_a_worker_ended_on_purpose_costs_no_attempt(store: JobStore) -> None:
+    number = store.add(REQUEST, OPTIONS)
+    for _ in range(MOST_ATTEMPTS + 2):
+        assert claimed(store).attempts == 1
+        store.abandon("w", counted=False)
+        assert state(store, number) == QUEUED
+
+
+def test_forgotten_attempts_are_not_counted(store: JobStore) -> None:
+    number = store.add(REQUEST, OPTIONS)
+    for _ in range(MOST_ATTEMPTS + 2):
+        store.forget_attempts(claimed(store))
+        store.abandon("w")
+    assert state(store, number) == QUEUED
+    job = claimed(store)
+    store.forget_attempts(job)
+    store.release(job)
+    assert claimed(store).attempts == 1, "never below zero"
+
+
 def test_stop_before_during_and_after(store: JobStore) -> None:
     running, waiting, ended = (store.add(REQUEST, OPTIONS) for _ in range(3))
     job = claimed(store)
@@ -167,14 +200,10 @@ def test_the_queue_survives_a_restart(store: JobStore) -> None:
     assert again.output == "out.mp4" and again.state == RUNNING
 
 
-def test_variations_are_jobs_with_their_own_seeds(store: JobStore) -> None:
-    numbers = enqueue(store, read_request({"prompt": "x", "seed": 5, "count": 3}), OPTIONS)
-    requests = [read_request(job.request) for job in reversed(store.list())]
-    assert [request.seed for request in requests] == [5, 6, 7]
-    assert [request.count for request in requests] == [1, 1, 1] and len(numbers) == 3
-
-
-def test_a_random_seed_is_drawn_when_the_job_is_queued(store: JobStore) -> None:
-    (number,) = enqueue(store, read_request({"prompt": "x"}), OPTIONS)
-    job = store.get(number)
-    assert job is not None and job.request["seed"] >= 0
+@pytest.mark.parametrize("content", [None, b"no queue, but long enough to be one" * 99])
+def test_a_queue_that_cannot_be_opened_is_said_in_a_sentence(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "file" / "queue.sqlite"
+    (tmp_path / "file" if content is None else path).parent.mkdir(exist_ok=True)
+    (tmp_path / "file" if content is None else path).write_bytes(content or b"")
+    with pytest.raises(UserError, match="another output folder"):
+        JobStore(path)

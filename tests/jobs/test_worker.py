@@ -6,17 +6,21 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tiny_models import write_tiny_models
+from wanvideo.finished_file import job_folder
+from wanvideo.jobs import supervisor as supervisor_module
 from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, STOPPED, Job
-from wanvideo.jobs.store import JobStore
+from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore
 from wanvideo.jobs.supervisor import Supervisor
 from wanvideo.jobs.worker import LOG_NAME, Generate, run_worker
 from wanvideo.media.probe import probe_video
@@ -40,7 +44,8 @@ def options(models: Path, tmp_path: Path) -> RuntimeOptions:
 
 
 def ball(**changes: object) -> GenerationRequest:
-    return GenerationRequest(**{"task": "text_to_video", "prompt": "a red ball", "seed": 1, **changes})  # type: ignore[arg-type]
+    asked = {"task": "text_to_video", "model": "tiny_t2v", "prompt": "a red ball", "seed": 1, **changes}
+    return GenerationRequest(**asked)  # type: ignore[arg-type]
 
 
 def work(store: JobStore, make: Generate, until: Callable[[], bool], seconds: float = 60) -> None:
@@ -104,7 +109,9 @@ def test_a_stopped_job_keeps_its_finished_windows(
 ) -> None:
     picture = tmp_path / "face.png"
     Image.fromarray(np.full((64, 64, 3), 120, np.uint8)).save(picture)
-    number = store.add(GenerationRequest(task="talk", image=str(picture), num_frames=13, seed=1), options)
+    number = store.add(
+        GenerationRequest(task="talk", model="tiny_i2v", image=str(picture), num_frames=13, seed=1), options
+    )
 
     def stopping(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
         def watch(event: ProgressEvent) -> None:
@@ -115,7 +122,50 @@ def test_a_stopped_job_keeps_its_finished_windows(
         return generate(plan, cache, watch)
 
     work(store, stopping, lambda: get(store, number).state == STOPPED)
-    assert probe_video(get(store, number).result["output"]).frames == 9
+    kept = Path(get(store, number).result["output"])
+    assert probe_video(kept).frames == 9
+    assert [file.name for file in kept.parent.iterdir()] == [kept.name], "no windows are left behind"
+
+
+def test_a_stop_that_cannot_be_written_fails_the_job_and_not_the_worker(
+    store: JobStore, options: RuntimeOptions
+) -> None:
+    number, after = store.add(ball(num_inference_steps=20), options), store.add(ball(), options)
+
+    def blocked(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
+        if get(store, number).state == RUNNING:
+            folder = job_folder(plan)
+            state = {"motion": torch.zeros(3, 0, 64, 64)}
+            folder.append(0, np.zeros((9, 64, 64, 3), np.uint8), state)
+            folder.segments()[0].write_bytes(b"")  # what a full disk makes of a file
+            store.request_stop(number)
+        progress(ProgressEvent(stage="denoise"))
+        return generate(plan, cache, progress)
+
+    work(store, blocked, lambda: get(store, after).state == DONE)
+    assert get(store, number).state == FAILED and "window_0000.mp4" in get(store, number).error
+
+
+def test_memory_that_ran_out_is_freed_for_the_next_job(store: JobStore, options: RuntimeOptions) -> None:
+    number, after = store.add(ball(), options), store.add(ball(), options)
+    left: list[int] = []
+    activations: list[Callable[[], object]] = []
+
+    def too_large(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
+        left.append(cache.bytes)
+        if len(left) > 1:
+            assert activations[0]() is None, "what the failed job held is gone"
+            return generate(plan, cache, progress)
+        generate(plan, cache, progress)
+        assert cache.bytes > 0
+        activation = torch.zeros(8)
+        activations.append(weakref.ref(activation))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    work(store, too_large, lambda: get(store, after).state == DONE)
+    job = get(store, number)
+    assert job.state == FAILED and "64 × 64, 9 frames" in job.error and "CUDA" not in job.error
+    assert left == [0, 0]
 
 
 def test_a_leaving_worker_puts_its_job_back(store: JobStore, options: RuntimeOptions) -> None:
@@ -135,7 +185,7 @@ def test_a_leaving_worker_puts_its_job_back(store: JobStore, options: RuntimeOpt
 
 
 def test_a_killed_worker_is_replaced_and_its_job_is_made(store: JobStore, options: RuntimeOptions) -> None:
-    number = store.add(ball(num_inference_steps=300), options)
+    number = store.add(ball(num_inference_steps=60), options)
     supervisor = Supervisor(store)
     supervisor.start()
     try:
@@ -148,6 +198,19 @@ def test_a_killed_worker_is_replaced_and_its_job_is_made(store: JobStore, option
     finally:
         supervisor.stop()
     assert probe_video(get(store, number).result["output"]).frames == 9
+
+
+def test_closing_the_page_time_and_again_fails_no_job(
+    store: JobStore, options: RuntimeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "STOP_SECONDS", 0.0)  # the worker is busy and gets killed
+    number = store.add(ball(num_inference_steps=300), options)
+    for _ in range(MOST_ATTEMPTS):
+        supervisor = Supervisor(store)
+        supervisor.start()
+        wait_for(lambda: get(store, number).state == RUNNING)
+        supervisor.stop()
+        assert (get(store, number).state, get(store, number).attempts) == (QUEUED, 0)
 
 
 def test_a_worker_ends_with_the_program_that_started_it(store: JobStore) -> None:

@@ -18,13 +18,22 @@ import pytest
 from tests.tiny_models import write_tiny_models
 from tests.ui.test_fields import CARD, CPU, start_values
 from ui import texts
-from ui.events import add_jobs, look_at_jobs
+from ui.cards import as_sentence
+from ui.events import add_jobs, look_at_jobs, show_task, stop_running
 from ui.examples import EXAMPLES, example_rows
-from ui.forecast import show_forecast
+from ui.forecast import missing_input, show_forecast
 from ui.generation import EXAMPLES as EXAMPLES_FOLDER
-from ui.model_settings import attention_guide, found_card, machine_card, machine_line, quantization_guide
+from ui.model_settings import (
+    attention_guide,
+    find_checkpoints,
+    found_card,
+    machine_card,
+    machine_line,
+    quantization_guide,
+)
 from ui.page import build_page, place_parts
 from ui.parts import Page
+from wanvideo.errors import UserError
 from wanvideo.jobs.job import QUEUED
 from wanvideo.jobs.store import JobStore
 from wanvideo.registry import attention_backends, quantization_modes
@@ -50,7 +59,8 @@ def page(tmp_path: Path, models: Path) -> Page:
 def values(page: Page) -> dict[Any, Any]:
     """A form that can be made."""
     form = page.form
-    return start_values(form) | {form["task"]: "text_to_video", form["prompt"]: "a <red> ball"}
+    chosen = {form["task"]: "text_to_video", form["model"]: "tiny_t2v", form["prompt"]: "a <red> ball"}
+    return start_values(form) | chosen
 
 
 def test_the_whole_page_builds_with_its_events(tmp_path: Path) -> None:
@@ -97,6 +107,42 @@ def test_generate_queues_what_the_form_says(page: Page, values: dict[Any, Any]) 
     assert [job.request["seed"] for job in jobs] == [5, 4]
     assert {job.state for job in jobs} == {QUEUED}
     assert jobs[0].options["output_dir"] == page.folders["output_dir"]
+
+
+def test_a_random_seed_is_drawn_when_the_job_is_queued(page: Page, values: dict[Any, Any]) -> None:
+    add_jobs(page, values)
+    (job,) = page.store.list()
+    assert job.request["seed"] >= 0 and job.request.get("count", 1) == 1
+
+
+def test_a_running_job_stays_on_the_page_behind_many_newer_ones(page: Page) -> None:
+    for _ in range(60):
+        page.store.add(GenerationRequest(), RuntimeOptions())
+    job = page.store.claim("w")
+    assert job is not None
+    seen = look_at_jobs(page, gr.State(), VIEW)
+    assert f"#{job.id} " in seen[page.generation.live] and seen[page.generation.stop]["visible"]
+    stop_running(page)
+    assert not page.store.may_continue(job)
+
+
+def test_a_preview_that_cannot_be_read_leaves_the_strip_as_it_is(page: Page, tmp_path: Path) -> None:
+    page.store.add(GenerationRequest(), RuntimeOptions())
+    job = page.store.claim("w")
+    assert job is not None
+    page.store.progress(job, {"stage": "denoise"}, tmp_path)  # reading a folder is an OSError
+    assert "Denoising" in look_at_jobs(page, gr.State(), VIEW)[page.generation.live]
+
+
+@pytest.mark.parametrize(("task", "is_enough"), [("talk", True), ("image_to_video", False)])
+def test_a_source_video_is_enough_only_where_it_takes_the_place_of_the_picture(
+    page: Page, task: str, is_enough: bool
+) -> None:
+    form = page.form
+    given = start_values(form) | {form["task"]: task, form["video"]: "some.mp4"}
+    assert bool(missing_input(page, given)) != is_enough
+    note = show_task(page, task)[page.generation.source_note]
+    assert ("takes the place" in note) == is_enough
 
 
 def test_only_changed_cards_are_sent_and_everything_is_escaped(page: Page, values: dict[Any, Any]) -> None:
@@ -154,7 +200,25 @@ def test_the_machine_is_described() -> None:
 
 
 def test_no_checkpoint_is_said_so() -> None:
-    assert texts.say("models_found_none") in found_card([])
+    assert texts.say("models_found_none") in found_card([], [])
+
+
+def test_a_file_that_is_no_model_is_listed_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "lora<1>.safetensors").write_bytes(b"no header")
+    usable, refused = find_checkpoints(RuntimeOptions(models_dir=str(tmp_path)))
+    (refusal,) = (one for one in refused if one.path.parent == tmp_path)
+    found = found_card(usable, refused)
+    assert texts.say("models_refused") in found and escape(as_sentence(refusal.sentence)) in found
+
+
+def test_the_page_opens_no_model_outside_its_folders(
+    page: Page, values: dict[Any, Any], models: Path
+) -> None:
+    for outside in (str(models / "tiny_t2v.safetensors"), str(models), "../models", "tiny_vae"):
+        with pytest.raises(UserError, match="unknown model"):
+            page.read(values | {page.form["model"]: outside})
+    assert page.read(values)[0].model == "tiny_t2v"
+    assert not page.form["model"].allow_custom_value
 
 
 def test_every_language_has_every_sentence() -> None:
@@ -177,6 +241,12 @@ def test_help_and_the_refusal_of_an_open_door() -> None:
     for flags in (["--listen"], ["--host", "0.0.0.0"], ["--auth", "nobody"]):
         refused = run_app(*flags)
         assert refused.returncode == 2 and "--auth" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_an_output_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused = run_app("--output-dir", str(tmp_path / "file"))
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "output folder" in refused.stderr
 
 
 def test_the_server_answers_and_serves_no_files_of_its_own(tmp_path: Path) -> None:
@@ -216,13 +286,21 @@ def test_every_sentence_is_there_and_none_is_left_over() -> None:
     made = (
         "label_",
         "help_",
-        "state_",
         "stage_",
+        "state_",
         "task_",
         "prompt_",
+        "source_note_",
         "needs_",
         "live_",
         "queued_",
         "audio_order_",
     )
     assert not {key for key in texts.ENGLISH if key not in asked and not key.startswith(made)}
+
+
+def test_every_stage_that_has_words_happens() -> None:
+    engine = "\n".join(file.read_text("utf-8") for file in (ROOT / "wanvideo").glob("*.py"))
+    worded = {key.removeprefix("stage_") for key in texts.ENGLISH if key.startswith("stage_")}
+    entered = set(re.findall(r"""\b[a-z_]+\("([a-z]+)"\)""", engine))
+    assert worded - entered == {"prepare"}, "prepare is what the page shows before the first stage"

@@ -1,26 +1,21 @@
-"""Which files make up a model: every checkpoint of the models folder, and the companions that fit a
-transformer by shape.
+"""Which files make up a model: a diffusion model, and the companions that fit it by shape.
 
-The pocket model is found the same way as a 14B one: its encoders have its sizes, so only they fit it.
+The pocket model is found the same way as a 14B one. A folder with a profile is private: its companions serve
+the diffusion models in it and no others, so that a missing file is told and never replaced by a tiny one.
 """
 
-import json
-import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from wanvideo.checkpoint.companions import Installed, find_companions, require_tokenizer, speech_misfit
+from wanvideo.checkpoint.folders import describe_folder, model_name, model_names
+from wanvideo.checkpoint.header import PICKLE_SUFFIXES
 from wanvideo.checkpoint.inspect import CheckpointFacts, inspect_checkpoint
+from wanvideo.checkpoint.profiles import ModelProfile, make_profile, private_home, tier_of
+from wanvideo.checkpoint.refusal import UNREADABLE, Refusal
 from wanvideo.errors import UserError
-from wanvideo.fields import read_values
-from wanvideo.request import IMAGE_TO_VIDEO, REQUEST_FIELDS, TALK, TEXT_TO_VIDEO
-
-log = logging.getLogger(__name__)
-
-PROFILE_NAME = "model.json"
-MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+from wanvideo.request import IMAGE_TO_VIDEO, TALK, TEXT_TO_VIDEO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +33,14 @@ TASK_NEEDS: Mapping[str, TaskNeeds] = {
     IMAGE_TO_VIDEO: TaskNeeds(transformer="i2v"),
     TEXT_TO_VIDEO: TaskNeeds(transformer="t2v"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelProfile:
-    """What a model was made for. `area`: pixels of its native size, None for the published quality tiers."""
-
-    label: str
-    area: int | None = None
-    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+_KIND_IN_WORDS = {"i2v": "an image-to-video model", "t2v": "a text-to-video model"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
-    """The files one task needs, each with the facts of its header; encoders the task does not use are
-    None.
+    """The files one task needs, each with the facts of its header; encoders the task does not use are None.
+
+    `passed_over` has a sentence for each model that would have gone first and can't be used.
     """
 
     name: str
@@ -64,6 +52,7 @@ class ModelSet:
     audio: CheckpointFacts | None = None
     image_encoder: CheckpointFacts | None = None
     speech_encoder: CheckpointFacts | None = None
+    passed_over: tuple[str, ...] = ()
 
     @property
     def checkpoints(self) -> tuple[CheckpointFacts, ...]:
@@ -79,24 +68,22 @@ class ModelSet:
         return tuple(facts for facts in every if facts is not None)
 
 
-# Published sizes whose defaults differ from the task's: (dim, task) -> partial request
-PUBLISHED_DEFAULTS: Mapping[tuple[int, str], Mapping[str, Any]] = {
-    (1536, TEXT_TO_VIDEO): {"guidance_scale": 6.0, "flow_shift": 8.0},
-}
-
-
-def resolve_models(task: str, wanted: str | None, folders: Iterable[Path]) -> ModelSet:
-    """The complete set for `task`: the wanted transformer (name or path), else the largest one whose
-    companions are there.
+def resolve_models(task: str, wanted: str | None, folders: Iterable[Path], speakers: int = 1) -> ModelSet:
+    """The complete set for `task`: the wanted transformer (name or path), else the largest one in the first
+    folder whose companions are there; with the InfiniteTalk module that was trained for one speaker or for
+    several.
 
     Raises UserError naming what is missing.
     """
-    installed = [facts for folder in folders for facts in scan_folder(folder)]
-    candidates = _transformers(task, wanted, installed)
-    problems: list[str] = []
-    for transformer in sorted(candidates, key=lambda facts: -facts.num_parameters):
+    places = [*folders, *([Path(wanted)] if wanted and Path(wanted).is_dir() else [])]
+    usable, refused = describe_folder(places)
+    installed = Installed(usable=usable, refused=refused, speakers=speakers)
+    candidates = _wanted(task, wanted, installed) if wanted else _of_task(task, usable)
+    problems = [] if wanted else [refusal.sentence for refusal in refused if _was_a_choice(task, refusal)]
+    candidates = sorted(candidates, key=lambda facts: _preference(task, speakers, facts))
+    for transformer in sorted(candidates, key=lambda facts: _place(places, facts)):
         try:
-            return _complete(task, transformer, installed)
+            return _complete(task, transformer, installed, tuple(problems))
         except UserError as error:
             problems.append(str(error))
     raise UserError(
@@ -104,141 +91,86 @@ def resolve_models(task: str, wanted: str | None, folders: Iterable[Path]) -> Mo
     )
 
 
-def scan_folder(folder: Path) -> list[CheckpointFacts]:
-    """Facts of every usable checkpoint below `folder`; files that are something else are left out and
-    logged.
-    """
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in MODEL_SUFFIXES and path.is_file():
-            facts = _inspect_quietly(path, path.stat().st_mtime_ns)
-            if facts is not None:
-                found.append(facts)
-    return list({facts.files: facts for facts in found}.values())  # shards of one model are one row
-
-
-@cache
-def _inspect_quietly(path: Path, mtime_ns: int) -> CheckpointFacts | None:  # noqa: ARG001 - part of the cache key
-    try:
-        return inspect_checkpoint(path)
-    except UserError as error:
-        log.info("left out: %s", error)
-        return None
-
-
-def model_name(facts: CheckpointFacts) -> str:
-    """The name a request uses: the file's stem."""
-    return facts.path.stem
-
-
-def _transformers(task: str, wanted: str | None, installed: list[CheckpointFacts]) -> list[CheckpointFacts]:
+def _of_task(task: str, found: Iterable[CheckpointFacts]) -> list[CheckpointFacts]:
     kind = TASK_NEEDS[task].transformer
-    usable = [facts for facts in installed if facts.component == "transformer" and _kind(facts) == kind]
-    if wanted is None:
-        return usable
-    named = [facts for facts in usable if wanted in (model_name(facts), facts.path.parent.name)]
-    if named:
-        return named
-    if Path(wanted).exists():
-        facts = inspect_checkpoint(Path(wanted))
-        if facts.component != "transformer" or _kind(facts) != kind:
-            raise UserError(
-                f"{facts.path.name} is a {facts.task_hint or facts.component} model; {task} needs {kind}"
-            )
-        return [facts]
-    names = sorted({model_name(facts) for facts in usable})
-    raise UserError(
-        "unknown model", value=wanted, allowed=names or "none is installed", fix="Give a name or a file."
-    )
+    return [facts for facts in found if facts.component == "transformer" and _kind(facts) == kind]
+
+
+def _was_a_choice(task: str, refusal: Refusal) -> bool:
+    """Whether a refused file could have been the diffusion model of this task."""
+    if refusal.component == UNREADABLE:
+        # Diffusion models are published as safetensors and GGUF; a pickle nearby can be anything.
+        return refusal.path.suffix.lower() not in PICKLE_SUFFIXES
+    return refusal.component == "transformer" and refusal.task_hint in (None, TASK_NEEDS[task].transformer)
+
+
+def _place(places: Sequence[Path], facts: CheckpointFacts) -> int:
+    inside = (index for index, folder in enumerate(places) if facts.path.is_relative_to(folder))
+    return next(inside, len(places))
+
+
+def _preference(task: str, speakers: int, facts: CheckpointFacts) -> tuple[object, ...]:
+    """Sort key, best first: wide and deep, made for this kind of sound, the 480 release, the fuller file."""
+    speech = TASK_NEEDS[task].speech
+    audio = speech_misfit(facts, speakers) if speech else (facts.has_audio,)
+    tier = tier_of(model_name(facts))
+    return (-facts.dim, -facts.num_layers, audio, tier, -facts.num_parameters, str(facts.path))
+
+
+def _wanted(task: str, wanted: str, installed: Installed) -> list[CheckpointFacts]:
+    """The diffusion models that a name or a path means. Raises UserError when there is none for the task."""
+    meant = [facts for name, facts in model_names(installed.usable).items() if name == wanted]
+    meant = meant or [facts for facts in installed.usable if _means(wanted, facts.path, model_name(facts))]
+    fitting = _of_task(task, meant)
+    if fitting:
+        return fitting
+    refused = [refusal for refusal in installed.refused if _means(wanted, refusal.path)]
+    if refused:
+        first = min(refused, key=lambda refusal: refusal.component != "transformer")
+        raise UserError(first.sentence.rstrip("."))
+    if not meant and Path(wanted).is_file():
+        meant = [inspect_checkpoint(Path(wanted))]
+        if _of_task(task, meant):
+            return meant
+    names = sorted(model_names(_of_task(task, installed.usable))) or "none is installed"
+    if meant:
+        other = min(meant, key=lambda facts: facts.component != "transformer")
+        needed = _KIND_IN_WORDS[TASK_NEEDS[task].transformer]
+        raise UserError(f"{model_name(other)} is {_in_words(other)}; {task} needs {needed}", allowed=names)
+    raise UserError("unknown model", value=wanted, allowed=names, fix="Give a name or a file.")
+
+
+def _means(wanted: str, path: Path, name: str | None = None) -> bool:
+    """Whether `wanted` is the name, the file or the folder of a checkpoint."""
+    if wanted in (name, path.stem, path.name, path.parent.name):
+        return True
+    place = Path(wanted)
+    return place.exists() and path.resolve().is_relative_to(place.resolve())
 
 
 def _kind(facts: CheckpointFacts) -> str:
     return "i2v" if facts.has_image_branch else "t2v"
 
 
-def _complete(task: str, transformer: CheckpointFacts, installed: list[CheckpointFacts]) -> ModelSet:
-    text_encoder = _fitting(installed, transformer, "text_encoder", dim=transformer.text_dim)
-    companions: dict[str, CheckpointFacts] = {}
-    if transformer.has_image_branch:
-        companions["image_encoder"] = _fitting(
-            installed, transformer, "image_encoder", dim=transformer.image_dim
-        )
-    if TASK_NEEDS[task].speech:
-        audio = transformer
-        if not transformer.has_audio:
-            audio = companions["audio"] = _fitting(
-                installed, transformer, "infinitetalk", dim=transformer.dim, num_layers=transformer.num_layers
-            )
-        companions["speech_encoder"] = _fitting(
-            installed, transformer, "speech_encoder", features=audio.audio_features
-        )
+def _in_words(facts: CheckpointFacts) -> str:
+    if facts.component == "transformer":
+        return _KIND_IN_WORDS[_kind(facts)]
+    return f"no diffusion model but a file of kind {facts.component}"
+
+
+def _complete(
+    task: str, transformer: CheckpointFacts, installed: Installed, passed_over: tuple[str, ...]
+) -> ModelSet:
+    companions = find_companions(transformer, TASK_NEEDS[task].speech, installed)
+    names = {facts.path: name for name, facts in model_names(installed.usable).items()}
+    name = names.get(transformer.path, model_name(transformer))
     return ModelSet(
-        name=model_name(transformer),
-        profile=_profile(task, transformer),
+        name=name,
+        profile=make_profile(task, name, transformer.dim, private_home(transformer.path)),
         transformer=transformer,
-        vae=_fitting(installed, transformer, "vae"),
-        text_encoder=text_encoder,
-        tokenizer=_tokenizer(text_encoder),
+        tokenizer=require_tokenizer(companions["text_encoder"]),
+        passed_over=passed_over,
+        vae=companions.pop("vae"),
+        text_encoder=companions.pop("text_encoder"),
         **companions,
     )
-
-
-def _fitting(
-    installed: list[CheckpointFacts], transformer: CheckpointFacts, component: str, **sizes: int | None
-) -> CheckpointFacts:
-    """The file of that component with these sizes; one from the transformer's own folder goes first."""
-    fitting = [facts for facts in installed if facts.component == component]
-    for name, value in sizes.items():
-        fitting = [facts for facts in fitting if value is None or _size(facts, name) == value]
-    if not fitting:
-        raise UserError(f"{model_name(transformer)} lacks its {component.replace('_', ' ')} file")
-    own = transformer.path.parent
-    return min(fitting, key=lambda facts: (facts.path.parent != own, -facts.num_parameters, str(facts.path)))
-
-
-def _size(facts: CheckpointFacts, name: str) -> int | None:
-    if name == "features":
-        return facts.dim * facts.num_layers
-    value: int | None = getattr(facts, name)
-    return value
-
-
-def _tokenizer(text_encoder: CheckpointFacts) -> Path:
-    """spiece.model beside the text encoder or in a folder umt5-xxl there; else the file itself, as ComfyUI's
-    embed it.
-    """
-    folder = text_encoder.path.parent
-    places = (
-        folder / "spiece.model",
-        folder / "umt5-xxl" / "spiece.model",
-        folder / "google" / "umt5-xxl" / "spiece.model",
-    )
-    return next((place for place in places if place.exists()), text_encoder.path)
-
-
-def _profile(task: str, transformer: CheckpointFacts) -> ModelProfile:
-    """The profile file beside the transformer, or the published defaults of its size."""
-    written = _read_profile(transformer.path.parent / PROFILE_NAME)
-    if written is None:
-        defaults = PUBLISHED_DEFAULTS.get((transformer.dim, task), {})
-        return ModelProfile(label=model_name(transformer), defaults={task: defaults})
-    return ModelProfile(
-        label=written["label"],
-        area=written.get("area"),
-        defaults={
-            name: read_values(REQUEST_FIELDS, part) for name, part in written.get("defaults", {}).items()
-        },
-    )
-
-
-def _read_profile(path: Path) -> dict[str, Any] | None:
-    """None when there is no profile; a model.json of some other program is none."""
-    if not path.is_file():
-        return None
-    try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"{path.name} beside the model is damaged", fix=f"Repair or remove {path}."
-        ) from error
-    return written if isinstance(written, dict) and "label" in written else None

@@ -18,6 +18,11 @@ IMAGE_HEAD_DIM = 80
 SPEECH_HEAD_DIM = 64
 SPEECH_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 AUDIO_WINDOW = 5
+# What shapes don't tell, and a config.json may.
+TOLD = {
+    "image_encoder": {"num_attention_heads", "hidden_act"},
+    "speech_encoder": {"num_attention_heads", "conv_stride", "do_stable_layer_norm"},
+}
 
 
 def transformer_config(state: State) -> dict[str, Any]:

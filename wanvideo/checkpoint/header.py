@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wanvideo.checkpoint.gguf import refuse_gguf
 from wanvideo.checkpoint.pickles import PICKLE_FAULTS, read_pickle_header
+from wanvideo.checkpoint.refusal import RefusedCheckpoint
 from wanvideo.checkpoint.tensor_info import BITS, TensorInfo
 from wanvideo.errors import UserError
 
@@ -45,7 +47,7 @@ def read_tensors(path: Path) -> dict[str, TensorInfo]:
     with path.open("rb") as file:
         start = file.read(4)
     if start == b"GGUF":
-        raise UserError(f"{path.name} is a GGUF file; this format is not supported yet")
+        refuse_gguf(path)
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     if path.suffix.lower() in PICKLE_SUFFIXES:
@@ -59,7 +61,7 @@ def _read_pickle(path: Path) -> dict[str, TensorInfo]:
     except (*PICKLE_FAULTS, OSError) as error:
         raise UserError(f"{path.name} is damaged or holds more than tensors", fix=DAMAGED) from error
     if not tensors:
-        raise UserError(f"{path.name} holds no named tensors")
+        raise RefusedCheckpoint(f"{path.name} holds no named tensors")
     return tensors
 
 

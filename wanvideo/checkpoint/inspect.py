@@ -9,6 +9,7 @@ from typing import Any
 from wanvideo.checkpoint.header import checkpoint_files, read_tensors
 from wanvideo.checkpoint.keys import find_prefix, ignored_reason
 from wanvideo.checkpoint.layouts import block_count
+from wanvideo.checkpoint.refusal import RefusedCheckpoint
 from wanvideo.checkpoint.tensor_info import TensorInfo
 from wanvideo.errors import UserError
 
@@ -23,6 +24,7 @@ class CheckpointFacts:
     speech_encoder; `task_hint` is t2v, i2v or talk for the first two. `in_channels` are those of the patch
     embedding, or the VAE's latent channels. `text_dim`, `image_dim` and `audio_features` (layers x channels)
     are what a transformer expects of its encoders. `dtypes` come with the largest share of bytes first.
+    `path` is the file, or the first of several.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class CheckpointFacts:
     bytes: int
     has_audio: bool = False
     has_image_branch: bool = False
+    has_tokenizer: bool = False
     format: str = "plain"
 
 
@@ -53,14 +56,19 @@ def inspect_checkpoint(path: Path) -> CheckpointFacts:
     tensors = {name: info for file in files for name, info in read_tensors(file).items()}
     prefix = find_prefix(tensors)
     bare = {name.removeprefix(prefix): info for name, info in tensors.items()}
-    _refuse_other_formats(path, bare)
-    component = _component(path, bare)
+    shown = files[0].parent if len(files) > 1 else files[0]
+    component = _component(shown, bare)
     own = {name: info for name, info in bare.items() if not ignored_reason(component, name)}
+    try:
+        _refuse_other_formats(shown, bare)
+        details = _sizes(shown, component, own)
+    except UserError as error:
+        raise RefusedCheckpoint(error.what, component=component, task_hint=_task_hint(bare)) from error
     sizes: dict[str, int] = Counter()
     for info in tensors.values():
         sizes[info.dtype] += info.bytes
     return CheckpointFacts(
-        path=path,
+        path=files[0],
         files=files,
         component=component,
         prefix=prefix,
@@ -68,11 +76,14 @@ def inspect_checkpoint(path: Path) -> CheckpointFacts:
         num_parameters=sum(info.numel for info in tensors.values()),
         bytes=sum(sizes.values()),
         num_layers=block_count(own),
-        **_sizes(path, component, own),
+        has_tokenizer=EMBEDDED_TOKENIZER in bare,
+        **details,
     )
 
 
+EMBEDDED_TOKENIZER = "spiece_model"
 _EMBEDDER = "condition_embedder"
+_TASK_OF_CHANNELS = {16: "t2v", 36: "i2v"}
 _AUDIO_PROJECTION = ("audio_proj.proj1.weight", "multitalk_audio_proj.proj1.weight")
 
 # Tensors that only one kind of file has; the first row with one that is there decides.
@@ -103,8 +114,6 @@ _PLAIN_DTYPES = ("F64", "F32", "F16", "BF16")
 
 
 def _refuse_other_formats(path: Path, tensors: Tensors) -> None:
-    if any(".lora_" in name or name.startswith("lora_") for name in tensors):
-        raise UserError(f"{path.name} is a LoRA, not a model")
     for leaf, what in _QUANTIZED_LEAVES.items():
         if any(name.endswith(leaf) for name in tensors):
             raise UserError(f"{path.name} has {what}; this format is not supported yet")
@@ -116,10 +125,21 @@ def _refuse_other_formats(path: Path, tensors: Tensors) -> None:
 
 
 def _component(path: Path, tensors: Tensors) -> str:
+    if any(".lora_" in name or name.startswith("lora_") for name in tensors):
+        raise RefusedCheckpoint(f"{path.name} is a LoRA, not a model")
+    known = {name.removesuffix("._data") for name in tensors}
     for component, names in _DECISIVE:
-        if any(name in tensors for name in names):
+        if not known.isdisjoint(names):
             return component
-    raise UserError(f"{path.name} is not a model of Wan 2.1 or InfiniteTalk, or it is not a whole one")
+    raise RefusedCheckpoint(
+        f"{path.name} is not a model of Wan 2.1 or InfiniteTalk, or it is not a whole one"
+    )
+
+
+def _task_hint(tensors: Tensors) -> str | None:
+    """t2v or i2v by the channels of a diffusion model, even of one that is refused."""
+    shape = tensors["patch_embedding.weight"].shape if "patch_embedding.weight" in tensors else ()
+    return _TASK_OF_CHANNELS.get(shape[1]) if len(shape) > 1 else None
 
 
 def _sizes(path: Path, component: str, tensors: Tensors) -> dict[str, Any]:
@@ -147,7 +167,7 @@ def _sizes(path: Path, component: str, tensors: Tensors) -> dict[str, Any]:
 
 
 def _transformer_sizes(path: Path, tensors: Tensors) -> dict[str, Any]:
-    dim, channels = _shape(path, tensors, "patch_embedding.weight")[:2]
+    dim, channels = _shape(path, tensors, "patch_embedding.weight", at_least=5)[:2]
     image = any(
         name in tensors for name in ("blocks.0.cross_attn.k_img.weight", "blocks.0.attn2.add_k_proj.weight")
     )
@@ -166,7 +186,7 @@ def _transformer_sizes(path: Path, tensors: Tensors) -> dict[str, Any]:
             raise UserError(
                 f"{path.name} is {what}; only Wan 2.1 text-to-video and image-to-video models work here"
             )
-    if channels not in (16, 36) or dim % 128:
+    if channels not in _TASK_OF_CHANNELS or dim % 128:
         raise UserError(
             f"{path.name} is a Wan-like model of {dim} x {channels} channels that is not known here"
         )
@@ -174,7 +194,11 @@ def _transformer_sizes(path: Path, tensors: Tensors) -> dict[str, Any]:
         "dim": dim,
         "in_channels": channels,
         "text_dim": _shape(
-            path, tensors, "text_embedding.0.weight", f"{_EMBEDDER}.text_embedder.linear_1.weight"
+            path,
+            tensors,
+            "text_embedding.0.weight",
+            f"{_EMBEDDER}.text_embedder.linear_1.weight",
+            at_least=2,
         )[1],
         "image_dim": _shape(
             path, tensors, "img_emb.proj.0.weight", f"{_EMBEDDER}.image_embedder.norm1.weight"
@@ -184,14 +208,14 @@ def _transformer_sizes(path: Path, tensors: Tensors) -> dict[str, Any]:
         "audio_features": _audio_features(tensors),
         "has_image_branch": image,
         "has_audio": audio,
-        "task_hint": "talk" if audio else "i2v" if channels == 36 else "t2v",
+        "task_hint": "talk" if audio else _TASK_OF_CHANNELS[channels],
     }
 
 
 def _audio_features(tensors: Tensors) -> int | None:
     """Layers x channels of the speech features of one frame; the projection sees a window of five frames."""
     found = next((tensors[name] for name in _AUDIO_PROJECTION if name in tensors), None)
-    return None if found is None else found.shape[-1] // 5
+    return found.shape[-1] // 5 if found is not None and found.shape else None
 
 
 def _vae_sizes(path: Path, tensors: Tensors) -> dict[str, Any]:
@@ -210,8 +234,11 @@ def _refuse_plain_t5(path: Path, tensors: Tensors) -> None:
         )
 
 
-def _shape(path: Path, tensors: Tensors, *names: str) -> tuple[int, ...]:
+def _shape(path: Path, tensors: Tensors, *names: str, at_least: int = 1) -> tuple[int, ...]:
+    """Of the first of `names` that is there, with that number of dimensions or more."""
     found = next((tensors[name].shape for name in names if name in tensors), ())
     if not found:
         raise UserError(f"{path.name} is incomplete: the tensor {names[0]} is missing")
+    if len(found) < at_least:
+        raise UserError(f"{path.name} is damaged: the tensor {names[0]} has too few dimensions")
     return found

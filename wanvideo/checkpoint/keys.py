@@ -6,7 +6,7 @@ gives back every tensor that is not on the ignore list, bit by bit. All of it al
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from wanvideo.checkpoint.layouts import TABLES, Table, Target
 from wanvideo.errors import UserError
@@ -25,8 +25,6 @@ _OWN_PREFIXES = {
     "speech_encoder": ("wav2vec2.",),
 }
 _OFFICIAL_PREFIX = {"image_encoder": "visual."}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +72,6 @@ def find_prefix(names: Iterable[str]) -> str:
     return found
 
 
-def strip_prefix(state: Mapping[str, T]) -> dict[str, T]:
-    """The same entries without the wrapper that `find_prefix` finds."""
-    prefix = find_prefix(state)
-    return {name.removeprefix(prefix): value for name, value in state.items()}
-
-
 def ignored_reason(component: str, name: str) -> str | None:
     """Why `name` is left out when a `component` is loaded; None if it is not."""
     return next((rule.reason for rule in IGNORED[component] if name.startswith(rule.prefix)), None)
@@ -89,19 +81,6 @@ def unexplained_names(component: str, names: Iterable[str]) -> list[str]:
     """Names that are neither in the table (official or module naming) nor on the ignore list."""
     known, _ = _read_names(component, names)
     return [name for name, found in known.items() if found is None]
-
-
-def module_names(component: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Parameters of the module that each name of a file feeds; ignored names are left out.
-
-    Usually one; three for a fused qkv, two for a shared embedding. Module names are taken as they are.
-    Raises UserError for a name that is no part of this component.
-    """
-    known, _ = _read_names(component, names)
-    return {
-        name: tuple(stem + leaf for stem in target.stems)
-        for name, (target, leaf) in _explained(component, known)
-    }
 
 
 def to_module(component: str, state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":

@@ -27,10 +27,10 @@ from wanvideo.checkpoint import configs
 from wanvideo.checkpoint.header import DAMAGED
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.keys import find_prefix, to_module, unexplained_names
-from wanvideo.checkpoint.pickles import PICKLE_FAULTS
+from wanvideo.checkpoint.pickles import PICKLE_FAULTS, unwrap
 from wanvideo.errors import UserError
 from wanvideo.models.precision import keeps_fp32
-from wanvideo.models.text_encoder import PromptTokenizer
+from wanvideo.models.text_encoder import PromptTokenizer, text_encoder_dtype, widen_feed_forward
 from wanvideo.models.transformer import WanTransformer
 from wanvideo.models.vae import use_fast_cpu_convolution
 
@@ -80,12 +80,12 @@ def load_vae(
 def load_text_encoder(
     facts: CheckpointFacts, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
 ) -> UMT5EncoderModel:
-    """A UMT5 encoder; its tokenizer comes from `load_tokenizer`."""
+    """A UMT5 encoder; its tokenizer comes from `load_tokenizer`. In fp16, what overflows is fp32."""
     state = _module_state(facts)
     module = _on_meta(lambda: UMT5EncoderModel(UMT5Config(**configs.text_encoder_config(state))))
-    module = _assign(module, state, facts.path, lambda _: dtype, device)
+    module = _assign(module, state, facts.path, lambda name: text_encoder_dtype(name, dtype), device)
     module.tie_weights()  # assigning made two parameters of the shared embedding
-    return module
+    return widen_feed_forward(module) if dtype == torch.float16 else module
 
 
 def load_tokenizer(path: Path) -> PromptTokenizer:
@@ -152,11 +152,9 @@ def _read_pickle(path: Path) -> State:
     """Tensors of a .pth file, mapped from the disk when it is a zip; its header has been accepted before."""
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (*PICKLE_FAULTS, RuntimeError) as error:
+    except PICKLE_FAULTS as error:
         raise UserError(f"{path.name} is damaged", fix=DAMAGED) from error
-    while len(loaded) == 1 and isinstance(next(iter(loaded.values())), dict):
-        loaded = next(iter(loaded.values()))  # {"state_dict": {...}}
-    return {name: value for name, value in loaded.items() if torch.is_tensor(value)}
+    return {name: value for name, value in unwrap(loaded).items() if torch.is_tensor(value)}
 
 
 def _module_state(facts: CheckpointFacts) -> State:
@@ -184,7 +182,9 @@ def _fitting_audio(facts: CheckpointFacts, audio: CheckpointFacts) -> State:
 def _override(
     sizes: dict[str, Any], facts: CheckpointFacts, config: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The same fields from `config`, or from config.json beside the file if it describes this network."""
+    """`sizes` with what `configs.TOLD` leaves to `config`, or to config.json beside the file if it describes
+    this network. What shapes decide stays.
+    """
     if config is None:
         beside = facts.files[0].parent / "config.json"
         try:
@@ -194,7 +194,8 @@ def _override(
         described = ("hidden_size", "num_hidden_layers")
         if not isinstance(config, dict) or any(config.get(name) != sizes[name] for name in described):
             return sizes
-    return sizes | {name: config[name] for name in sizes.keys() & config.keys()}
+    told = configs.TOLD[facts.component] & config.keys()
+    return sizes | {name: config[name] for name in told}
 
 
 def _on_meta(build: Callable[[], M]) -> M:
@@ -206,9 +207,21 @@ def _assign(
     module: M, state: State, path: Path, dtype_of: Callable[[str], torch.dtype], device: torch.device | str
 ) -> M:
     _check_fit(module, state, path)
-    ready = {name: _place(state.pop(name), dtype_of(name), device) for name in list(state)}
-    module.load_state_dict(ready, strict=True, assign=True)
+    module.load_state_dict(_place_all(state, dtype_of, device), strict=True, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def _place_all(state: State, dtype_of: Callable[[str], torch.dtype], device: torch.device | str) -> State:
+    """Empties `state` on the way; a tensor under two names is placed once, as UMT5's embedding of 2 GB."""
+    ready: State = {}
+    placed: dict[tuple[int, torch.dtype], Tensor] = {}
+    for name in list(state):
+        tensor, dtype = state.pop(name), dtype_of(name)
+        key = (id(tensor), dtype)
+        if key not in placed:
+            placed[key] = _place(tensor, dtype, device)
+        ready[name] = placed[key]
+    return ready
 
 
 def _place(tensor: Tensor, dtype: torch.dtype, device: torch.device | str) -> Tensor:

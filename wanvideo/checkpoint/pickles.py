@@ -5,8 +5,12 @@ The unpickler here knows that function, the storage types and OrderedDict; anyth
 refused.
 """
 
+import io
+import lzma
 import pickle
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +28,18 @@ PICKLE_FAULTS = (
     IndexError,
     TypeError,
     AttributeError,
+    AssertionError,
     ImportError,
-    RecursionError,
+    LookupError,
+    OverflowError,
     MemoryError,
+    RuntimeError,  # also RecursionError, an encrypted zip, and NotImplementedError for a newer kind of zip
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
 )
+MOST_WRAPPERS = 4
 LEGACY_LEAD = 3  # pickles before the object in a file from before torch 1.6: magic number, protocol, system
 
 STORAGES = {
@@ -50,11 +62,19 @@ def read_pickle_header(path: Path) -> dict[str, TensorInfo]:
     """Tensors by name. Raises one of PICKLE_FAULTS for what is no such file."""
     with path.open("rb") as file:
         loaded = _read_zipped(path) if file.read(2) == b"PK" else _read_legacy(path)
-    while isinstance(loaded, dict) and len(loaded) == 1 and isinstance(next(iter(loaded.values())), dict):
-        loaded = next(iter(loaded.values()))  # {"state_dict": {...}}
-    if not isinstance(loaded, dict):
-        return {}
-    return {str(name): value for name, value in loaded.items() if isinstance(value, TensorInfo)}
+    return {str(name): value for name, value in unwrap(loaded).items() if isinstance(value, TensorInfo)}
+
+
+def unwrap(loaded: Any) -> dict[Any, Any]:
+    """The innermost of {"state_dict": {...}}; empty for what is no dict. A dict may contain itself."""
+    for _ in range(MOST_WRAPPERS):
+        if not (isinstance(loaded, dict) and len(loaded) == 1):
+            break
+        inner = next(iter(loaded.values()))
+        if not isinstance(inner, dict):
+            break
+        loaded = inner
+    return loaded if isinstance(loaded, dict) else {}
 
 
 def _read_zipped(path: Path) -> Any:
@@ -65,18 +85,23 @@ def _read_zipped(path: Path) -> Any:
                 raise ValueError("its list of tensors is too long")
             with archive.open(inside) as file:
                 return _HeaderUnpickler(file).load()
-    except (zipfile.BadZipFile, StopIteration) as error:
+    except StopIteration as error:
         raise ValueError("not a file of torch.save") from error
 
 
 def _read_legacy(path: Path) -> Any:
     with path.open("rb") as file:
-        for _ in range(LEGACY_LEAD):
-            _HeaderUnpickler(file).load()
-        return _HeaderUnpickler(file).load()
+        start = io.BytesIO(
+            file.read(min(MAX_PICKLE_BYTES, path.stat().st_size))
+        )  # weights come after the pickles
+    for _ in range(LEGACY_LEAD):
+        _HeaderUnpickler(start).load()
+    return _HeaderUnpickler(start).load()
 
 
-class _HeaderUnpickler(pickle.Unpickler):
+class _HeaderUnpickler(pickle._Unpickler):
+    """The one written in Python: a damaged memo number makes the one in C fill gigabytes before it fails."""
+
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8")
 

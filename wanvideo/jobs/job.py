@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
-STATES = (QUEUED, RUNNING, DONE, FAILED, STOPPED)
-ENDED = (DONE, FAILED, STOPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

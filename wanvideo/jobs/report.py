@@ -58,10 +58,12 @@ class JobReport:
         self._pace = Pace()
         self._stage: tuple[str, int] | None = None
         self._written = 0.0
+        self._denoised: int | None = None  # the window whose steps were made by this attempt
 
     def __call__(self, event: ProgressEvent) -> None:
         if self._leaving.is_set() or not self._store.may_continue(self._job):
             raise Cancelled
+        self._count_window(event)
         now = time.monotonic()
         pace = self._pace.measure(event, now)
         stage = (event.stage, event.window)
@@ -70,6 +72,14 @@ class JobReport:
             return
         self._stage, self._written = stage, now
         self._store.progress(self._job, {**_described(event), **pace}, self._save_preview(event.preview))
+
+    def _count_window(self, event: ProgressEvent) -> None:
+        """A window that was finished, not one that was found finished, gives the job its attempts back."""
+        if self._denoised is not None and event.window > self._denoised:
+            self._store.forget_attempts(self._job)
+            self._denoised = None
+        if event.steps:
+            self._denoised = event.window
 
     def _save_preview(self, picture: Any) -> Path | None:
         """Write (height, width, 3) uint8 beside the queue; None keeps the last one."""
@@ -81,7 +91,10 @@ class JobReport:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")
         Image.fromarray(picture).save(partial, format="JPEG", quality=PREVIEW_QUALITY)
-        partial.replace(path)
+        try:
+            partial.replace(path)
+        except PermissionError:  # Windows, while the page reads the last one
+            return None
         return path
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wanvideo.errors import UserError
 from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, STOPPED, Job
 from wanvideo.request import GenerationRequest, RuntimeOptions, to_mapping
 
@@ -34,19 +35,30 @@ _COLUMNS = (
     "output, progress, preview, result, error"
 )
 _HELD = "id = ? AND worker = ? AND state = 'running'"
+_OPEN = "state IN ('queued', 'running')"
+_UNCOUNT = "attempts = MAX(attempts - 1, 0)"
 _LOST_TWICE = "The program broke down twice while making this video; worker.log says how far it came."
 
 
 class JobStore:
-    """The queue in the file `path`. One object serves many threads; each gets a connection of its own."""
+    """The queue in the file `path`. One object serves many threads; each gets a connection of its own.
+
+    Opening it raises UserError when the file can't be made or is no queue.
+    """
 
     def __init__(self, path: str | Path, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self.path = Path(path)
         self.lease_seconds = lease_seconds
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._local = threading.local()
-        with self._writing() as database:
-            database.execute(_SCHEMA)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._writing() as database:
+                database.execute(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            problem = f"the queue can't be kept in the output folder: {reason}"
+            fix = "Choose another output folder."
+            raise UserError(problem, value=str(self.path), fix=fix) from error
 
     def add(self, request: GenerationRequest, options: RuntimeOptions) -> int:
         """Put a job at the end of the queue; returns its number."""
@@ -109,11 +121,22 @@ class JobStore:
 
     def release(self, job: Job) -> None:
         """Back to the queue, not counted as an attempt: the worker leaves in good order."""
-        self._update(job, "state = ?, worker = NULL, lease = NULL, attempts = attempts - 1", QUEUED)
+        self._update(job, f"state = ?, worker = NULL, lease = NULL, {_UNCOUNT}", QUEUED)
 
-    def abandon(self, worker: str) -> None:
-        """The worker died: its job goes back to the queue, or is given up on the last attempt."""
+    def forget_attempts(self, job: Job) -> None:
+        """The job has come further than ever before, so what broke it until now counts no more."""
+        self._update(job, "attempts = 0")
+
+    def abandon(self, worker: str, *, counted: bool = True) -> None:
+        """The worker is gone: its job goes back to the queue, or is given up on the last attempt.
+
+        `counted` is False when the worker was ended on purpose, which says nothing against the job.
+        """
         with self._writing() as database:
+            if not counted:
+                database.execute(
+                    f"UPDATE jobs SET {_UNCOUNT} WHERE state = 'running' AND worker = ?", (worker,)
+                )
             self._give_back(database, "worker = ?", worker)
 
     def request_stop(self, job_id: int) -> None:
@@ -133,8 +156,9 @@ class JobStore:
         return jobs[0] if jobs else None
 
     def list(self, limit: int = 50) -> tuple[Job, ...]:
-        """The newest `limit` jobs, newest first."""
-        return self._select("ORDER BY id DESC LIMIT ?", limit)
+        """Every job that waits or runs and the `limit` that ended last, newest first."""
+        ended = f"SELECT id FROM jobs WHERE NOT {_OPEN} ORDER BY ended DESC, id DESC LIMIT ?"
+        return self._select(f"WHERE {_OPEN} OR id IN ({ended}) ORDER BY id DESC", limit)
 
     def _select(self, clause: str, *values: object) -> tuple[Job, ...]:
         rows = self._database().execute(f"SELECT {_COLUMNS} FROM jobs {clause}", values)

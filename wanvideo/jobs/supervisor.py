@@ -46,7 +46,7 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._store.abandon(worker_name(process.pid))
+        self._store.abandon(worker_name(process.pid), counted=False)
 
     def wait(self) -> None:
         """Block until interrupted or stopped."""
@@ -62,7 +62,8 @@ class Supervisor:
         while self._process is not None:
             begun = time.monotonic()
             status = self._process.wait()
-            self._store.abandon(worker_name(self._process.pid))
+            died = not self._stopping.is_set()
+            self._store.abandon(worker_name(self._process.pid), counted=died)
             lived_long = time.monotonic() - begun > LONGEST_PAUSE
             pause = RESTART_SECONDS if lived_long else min(2 * pause, LONGEST_PAUSE)
             if self._stopping.wait(pause):

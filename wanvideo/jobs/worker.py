@@ -4,6 +4,7 @@ It takes jobs one after the other, keeps the loaded models between them, outlive
 ends with the program that started it.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from threading import Event
 from typing import Any, TypeAlias
 
 from wanvideo.errors import Cancelled, UserError
+from wanvideo.hardware import probe_hardware
 from wanvideo.jobs.job import Job
 from wanvideo.jobs.report import JobReport
 from wanvideo.jobs.store import JobStore
@@ -34,6 +36,10 @@ Generate: TypeAlias = Callable[..., Any]  # pipeline.generate, whose import cost
 IDLE_SECONDS = 0.5
 FAREWELL_SECONDS = 20.0
 LOG_NAME = "worker.log"
+_TOO_LARGE = (
+    "The memory was not enough for this video ({width} × {height}, {frames} frames at a time). "
+    "A smaller width and height, or fewer frames, need less."
+)
 
 
 def worker_name(pid: int) -> str:
@@ -43,7 +49,9 @@ def worker_name(pid: int) -> str:
 
 def run_worker(store: JobStore, *, generate: Generate, name: str, leaving: Event) -> None:
     """Work through the queue until `leaving` is set. `generate` is called as `pipeline.generate`."""
-    cache = ModelCache()
+    from wanvideo.model_cache import open_cache
+
+    cache = open_cache(probe_hardware())
     while not leaving.is_set():
         job = store.claim(name)
         if job is None:
@@ -52,28 +60,24 @@ def run_worker(store: JobStore, *, generate: Generate, name: str, leaving: Event
         over = Event()
         threading.Thread(target=_keep_lease, args=(store, job, over), daemon=True).start()
         try:
-            _run_job(store, job, lambda plan, progress: generate(plan, cache, progress), leaving)
+            ran_out = _run_job(store, job, lambda plan, progress: generate(plan, cache, progress), leaving)
         finally:
             over.set()
+        if ran_out:
+            _free_memory(cache)
 
 
-def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event) -> None:
-    """One job to its end, whatever that is; only an interruption of the process itself gets past here."""
+def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event) -> bool:
+    """One job to its end, whatever that is; only an interruption of the process itself gets past here.
+
+    True when the memory ran out. It is freed by the caller: in here the error still holds the tensors.
+    """
     log.info("job %d: begins, attempt %d", job.id, job.attempts)
-    plan: GenerationPlan | None = None
     try:
         wanted = Path(job.output) if job.output else None
         (plan,) = prepare(read_request(job.request), read_options(job.options), wanted)
         store.set_output(job, plan.output)
-        made = make(plan, JobReport(store, job, leaving))
-        store.finish(job, _result(plan, made.output, made.seconds, made.stages))
-        log.info("job %d: done in %.1f s, %s", job.id, made.seconds, made.output)
-    except Cancelled:
-        if leaving.is_set():
-            store.release(job)
-        else:
-            _stop(store, job, plan)
-        log.info("job %d: stopped", job.id)
+        return _make_video(store, job, plan, make, leaving)
     except UserError as error:
         store.fail(job, str(error))
         log.info("job %d: %s", job.id, error)
@@ -82,14 +86,53 @@ def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event
         log.error("job %d: fault %s\n%s", job.id, log_id, traceback.format_exc())
         kind = type(error).__name__
         store.fail(job, f"A fault in the program: {kind}. {LOG_NAME} has the details under {log_id}.")
+    return False
 
 
-def _stop(store: JobStore, job: Job, plan: GenerationPlan | None) -> None:
-    """What is finished becomes a video of its own."""
+def _make_video(
+    store: JobStore, job: Job, plan: GenerationPlan, make: Callable[..., Any], leaving: Event
+) -> bool:
+    """The video, or what was finished of it when the job is stopped. True when the memory ran out."""
+    try:
+        made = make(plan, JobReport(store, job, leaving))
+    except Cancelled:
+        log.info("job %d: stopped", job.id)
+        if leaving.is_set():
+            store.release(job)
+        else:
+            _stop(store, job, plan)
+    except _memory_errors():
+        log.error("job %d: the memory ran out\n%s", job.id, traceback.format_exc())
+        size = {"width": plan.width, "height": plan.height, "frames": plan.windows[0].frames}
+        store.fail(job, _TOO_LARGE.format(**size))
+        return True
+    else:
+        store.finish(job, _result(plan, made.output, made.seconds, made.stages))
+        log.info("job %d: done in %.1f s, %s", job.id, made.seconds, made.output)
+    return False
+
+
+def _memory_errors() -> tuple[type[Exception], ...]:
+    import torch
+
+    return torch.OutOfMemoryError, MemoryError
+
+
+def _stop(store: JobStore, job: Job, plan: GenerationPlan) -> None:
+    """What is finished becomes a video of its own. Raises UserError when it can't be written."""
     from wanvideo.finished_file import keep_finished  # loads torch
 
-    kept = keep_finished(plan) if plan else None
-    store.stop(job, _result(plan, kept, None, {}) if plan and kept else {})
+    kept = keep_finished(plan)
+    store.stop(job, _result(plan, kept, None, {}) if kept else {})
+
+
+def _free_memory(cache: ModelCache) -> None:
+    """What a job that did not fit left behind would keep every later one from fitting."""
+    import torch
+
+    cache.unload()
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _result(
@@ -109,11 +152,12 @@ def _keep_lease(store: JobStore, job: Job, over: Event) -> None:
         store.renew(job)
 
 
-def _leave_with_parent(leaving: Event) -> None:
+def _leave_with_parent(store: JobStore, name: str, leaving: Event) -> None:
     """The parent holds the other end of stdin and never writes: its end means that the parent is gone."""
     sys.stdin.buffer.read()
     leaving.set()
     time.sleep(FAREWELL_SECONDS)
+    store.abandon(name, counted=False)
     os._exit(1)  # a kernel or a file that does not return must not outlive the page
 
 
@@ -128,11 +172,11 @@ def main(queue: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches us too; the page tells us when to leave
     store = JobStore(queue)
     _log_to(store.path.parent / LOG_NAME)
-    leaving = Event()
-    threading.Thread(target=_leave_with_parent, args=(leaving,), daemon=True).start()
+    leaving, name = Event(), worker_name(os.getpid())
+    threading.Thread(target=_leave_with_parent, args=(store, name, leaving), daemon=True).start()
     from wanvideo.pipeline import generate
 
-    run_worker(store, generate=generate, name=worker_name(os.getpid()), leaving=leaving)
+    run_worker(store, generate=generate, name=name, leaving=leaving)
     return 0
 
 

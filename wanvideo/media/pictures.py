@@ -1,6 +1,5 @@
 """A picture file as pixels, and pixels as the tensor of a given size that the models take."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
+from wanvideo.geometry import cover_size
 from wanvideo.media.probe import open_picture
 
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
@@ -31,7 +31,7 @@ def fit_picture(picture: Image.Image, height: int, width: int) -> torch.Tensor:
     float32. The geometry of InfiniteTalk's `resize_and_centercrop`: Pillow's bilinear to the next whole
     pixel, then torchvision's rounding of the crop.
     """
-    full_height, full_width = _cover(picture.height, picture.width, height, width)
+    full_height, full_width = cover_size((picture.height, picture.width), (height, width))
     pixels = np.array(picture.resize((full_width, full_height), Image.Resampling.BILINEAR))
     image = torch.from_numpy(pixels).permute(2, 0, 1)  # (3, full_height, full_width)
     return (_center_crop(image, height, width).float() / 255 * 2 - 1)[:, None]
@@ -42,7 +42,7 @@ def fit_mask(mask: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
     Nearest neighbour, so values stay what they are; float32.
     """
-    full_size = _cover(mask.shape[-2], mask.shape[-1], height, width)
+    full_size = cover_size((mask.shape[-2], mask.shape[-1]), (height, width))
     full = F.interpolate(mask[None].float(), size=full_size, mode="nearest")[0]
     return _center_crop(full, height, width)
 
@@ -61,12 +61,6 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", layered.size, "white")
         return Image.alpha_composite(white, layered).convert("RGB")
     return image.convert("RGB")
-
-
-def _cover(source_height: int, source_width: int, height: int, width: int) -> tuple[int, int]:
-    """The smallest (height, width) of the source's proportions that covers the target, rounded up."""
-    scale = max(height / source_height, width / source_width)
-    return math.ceil(scale * source_height), math.ceil(scale * source_width)
 
 
 def _center_crop(image: torch.Tensor, height: int, width: int) -> torch.Tensor:

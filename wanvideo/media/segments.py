@@ -34,10 +34,6 @@ class JobFolder:
     def __init__(self, path: str | Path, *, fps: float) -> None:
         self.path = Path(path)
         self.fps = fps
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise disk_error(error) from error
 
     def append(self, index: int, frames: npt.NDArray[np.uint8], state: Mapping[str, torch.Tensor]) -> None:
         """Stores window `index`: frames (F, H, W, 3) and the tensors the next one starts from.
@@ -47,10 +43,11 @@ class JobFolder:
         """
         if not 0 <= index <= self.finished():
             raise ValueError(f"window {index} cannot follow {self.finished()} finished windows")
-        self._drop_partial()
-        self._drop_from(index)
         segment, tensors = self._segment(index), self._state(index)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._drop_partial()
+            self._drop_from(index)
             _write_state(state, self._partial(tensors))
             write_segment(frames, self._partial(segment), fps=self.fps)
             self._partial(tensors).replace(tensors)
@@ -71,7 +68,8 @@ class JobFolder:
         """The tensors stored with a finished window, on the CPU. ValueError when it is not finished."""
         if not 0 <= index < self.finished():
             raise ValueError(f"window {index} is not finished, only {self.finished()} are")
-        return load_file(str(self._state(index)))
+        # copies: a tensor that maps the file would keep it from being deleted on Windows
+        return {name: tensor.clone() for name, tensor in load_file(str(self._state(index))).items()}
 
     def segments(self) -> list[Path]:
         """The video files of the finished windows, in order."""

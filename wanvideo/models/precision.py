@@ -6,7 +6,6 @@ set the gain of every token, while all of them together are under one per cent o
 
 import re
 
-import torch
 from torch import Tensor, nn
 
 _FP32_NAMES = re.compile(
@@ -33,10 +32,3 @@ class FP32LayerNorm(nn.LayerNorm):
             hidden_states.float(), self.normalized_shape, weight, bias, self.eps
         )
         return normed.to(hidden_states.dtype)
-
-
-def cast_transformer(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Cast in place: `dtype` for everything but the fp32 parts."""
-    for name, parameter in module.named_parameters():
-        parameter.data = parameter.data.to(torch.float32 if keeps_fp32(name) else dtype)
-    return module

@@ -52,10 +52,11 @@ def line_rotary(positions: Tensor, head_dim: int) -> Rotary:
     """Table for real-valued positions on one axis: (batch, tokens) -> Rotary; angles in fp32 as the reference
     has them.
     """
-    frequencies = _frequencies(head_dim, torch.float32).to(positions.device)
+    frequencies = _frequencies(head_dim, torch.float32, positions.device)
     angles = (positions.float()[..., None] * frequencies)[:, :, None]
     return Rotary(angles.cos(), angles.sin())
 
 
-def _frequencies(dim: int, dtype: torch.dtype) -> Tensor:
-    return THETA ** (-torch.arange(0, dim, 2, dtype=dtype) / dim)
+def _frequencies(dim: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """Made where they are used: this runs in every block, and a copy from the CPU would wait for the GPU."""
+    return THETA ** (-torch.arange(0, dim, 2, dtype=dtype, device=device) / dim)

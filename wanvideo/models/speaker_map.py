@@ -60,8 +60,10 @@ class SpeakerRegions:
 
 def key_positions(tokens_per_speaker: int, speakers: int, device: torch.device) -> Tensor:
     """Positions (1, speakers * tokens) of the audio tokens: the middle of each speaker's range."""
-    middles = torch.tensor([sum(SPEAKER_RANGES[i]) / 2 for i in range(speakers)], device=device)
-    return middles.repeat_interleave(tokens_per_speaker)[None]
+    middles = [sum(SPEAKER_RANGES[speaker]) / 2 for speaker in range(speakers)]
+    return torch.cat(
+        [torch.full((1, tokens_per_speaker), middle, device=device) for middle in middles], dim=1
+    )
 
 
 def _positions(attention_map: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ from pathlib import Path
 import ftfy
 import sentencepiece
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
 MAX_TOKENS = 512
 END_OF_TEXT = 1
+_WIDE = ".DenseReluDense.wo."  # UMT5's `_keep_in_fp32_modules`, honoured here because weights are assigned
 
 
 class PromptTokenizer:
@@ -30,10 +31,6 @@ class PromptTokenizer:
         """Read a spiece.model file."""
         return cls(path.read_bytes())
 
-    @property
-    def vocabulary_size(self) -> int:
-        return int(self._pieces.GetPieceSize())
-
     def encode(self, prompt: str) -> list[int]:
         """Token ids with the end-of-text token last; a longer prompt is cut to 512 in all."""
         pieces: list[int] = self._pieces.EncodeAsIds(clean_prompt(prompt))
@@ -47,6 +44,27 @@ def clean_prompt(prompt: str) -> str:
     """
     mended = html.unescape(html.unescape(ftfy.fix_text(prompt)))
     return re.sub(r"\s+", " ", mended.strip()).strip()
+
+
+def text_encoder_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
+    """What the parameter `name` is held in when the encoder runs in `dtype`: fp16 ends at 65504, and what the
+    feed-forward layers add to the residual does not.
+    """
+    return torch.float32 if dtype == torch.float16 and _WIDE in name else dtype
+
+
+def widen_feed_forward(model: UMT5EncoderModel) -> UMT5EncoderModel:
+    """For weights in fp16: the product of the two gate branches is taken in fp32, as its output weights are.
+
+    The residual is fp32 from the first block on, and every layer norm brings it back to fp16.
+    """
+    for block in model.encoder.block:
+        block.layer[-1].DenseReluDense.wi_1.register_forward_hook(_to_fp32)
+    return model
+
+
+def _to_fp32(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.float()
 
 
 @torch.no_grad()
