@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.tiny_models import write_tiny_models
-from tests.ui.test_page import wait_for_answer
+from tests.ui.test_app import wait_for_answer
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from wanvideo.hardware import probe_hardware
 from wanvideo.jobs.job import Job
 from wanvideo.jobs.report import JobReport
 from wanvideo.jobs.store import JobStore
-from wanvideo.model_cache import ModelCache
+from wanvideo.model_cache import ModelCache, open_cache
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
 from wanvideo.request import read_options, read_request
@@ -49,8 +49,6 @@ def worker_name(pid: int) -> str:
 
 def run_worker(store: JobStore, *, generate: Generate, name: str, leaving: Event) -> None:
     """Work through the queue until `leaving` is set. `generate` is called as `pipeline.generate`."""
-    from wanvideo.model_cache import open_cache
-
     cache = open_cache(probe_hardware())
     while not leaving.is_set():
         job = store.claim(name)
