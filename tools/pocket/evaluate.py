@@ -30,7 +30,6 @@ from tools.pocket.training_run import psnr
 from tools.pocket.voices import load_voice_bank
 from wanvideo.models.text_encoder import PromptTokenizer
 
-CLIPS = 16
 SEED = 987_654_321
 MOTION_FRAMES = 9
 log = logging.getLogger("pocket")
@@ -83,13 +82,13 @@ def load_pocket(folder: Path, device: torch.device) -> Pocket:
 
 
 @torch.no_grad()
-def evaluate(folder: Path, voices: Path, device: torch.device, size: int) -> dict[str, float]:
-    """Measure the weights of `folder`; figures.json and the sheets go beside them."""
+def evaluate(folder: Path, voices: Path, device: torch.device, size: int, count: int) -> dict[str, float]:
+    """Measure the weights of `folder` on `count` clips per task; figures and sheets go beside them."""
     pocket = load_pocket(folder, device)
     generator = torch.Generator(device).manual_seed(SEED)
     bank = load_voice_bank(voices, device)
     clips = {
-        kind: make_clips(kind, CLIPS, frames=FRAMES, size=size, generator=generator, voices=bank)
+        kind: make_clips(kind, count, frames=FRAMES, size=size, generator=generator, voices=bank)
         for kind in ("talk", "motion", "shapes")
     }
     torch.manual_seed(SEED)
@@ -112,7 +111,7 @@ def _measure_vae(pocket: Pocket, clips: dict[str, Clips], sheets: Path) -> dict[
     for kind, batch in clips.items():
         decoded = torch.cat([pocket.vae.decode(pocket.vae.encode(part)) for part in batch.video.split(4)])
         figures[f"vae psnr {kind} (dB)"] = psnr(decoded, batch.video)
-        for index in range(2):
+        for index in range(min(2, len(batch.captions))):
             rows += [(f"{kind}: drawn", batch.video[index]), ("through the autoencoder", decoded[index])]
     save_sheet(sheets / "vae.png", rows)
     figures["vae psnr (dB)"] = sum(figures.values()) / len(figures)
@@ -149,7 +148,7 @@ def _measure_talk(pocket: Pocket, clips: Clips, sheets: Path) -> dict[str, float
         lip_sync(pocket.decode(other), clips.mouth_boxes, openness).mean()
     )
     rows = []
-    for index in range(8):
+    for index in range(min(8, len(clips.captions))):
         rows += [(clips.captions[index], clips.video[index])]
         rows += [(name, video[index]) for name, video in made.items()]
     save_sheet(sheets / "talk.png", rows)
@@ -162,7 +161,7 @@ def _measure_motion(pocket: Pocket, clips: Clips, sheets: Path) -> dict[str, flo
     noise = torch.randn_like(inputs.condition)
     video = pocket.decode(euler(motion_velocity(pocket.model, inputs, 2.0), noise, options))
     rows = []
-    for index in range(10):
+    for index in range(min(10, len(clips.captions))):
         rows += [("drawn", clips.video[index]), (clips.captions[index], video[index])]
     save_sheet(sheets / "motion.png", rows)
     return {

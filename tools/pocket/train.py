@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--voices", type=Path, default=Path("/tmp/pocket_voices.npy"), help="bank of speech")
     parser.add_argument("--size", type=int, default=192, help="pixels of a side")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--count", type=int, default=16, help="clips per task to evaluate on")
     parser.add_argument("--focus", choices=("all", "text"), default="all", help="transformers to train")
     parser.add_argument("--limit", type=int, default=6000, help="rendered clips that may wait")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -69,7 +70,7 @@ def _run(options: argparse.Namespace) -> None:
     elif options.stage == "evaluate":
         from tools.pocket.evaluate import evaluate
 
-        evaluate(options.out, options.voices, device, options.size)
+        evaluate(options.out, options.voices, device, options.size, options.count)
     elif options.stage == "export":
         from tools.pocket.export import export
 
