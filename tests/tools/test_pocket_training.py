@@ -16,17 +16,22 @@ from tools.pocket.components import (
     load_component,
     save_component,
 )
-from tools.pocket.conditions import PocketModel
+from tools.pocket.conditions import PocketModel, with_condition
+from tools.pocket.dataset import make_clips
 from tools.pocket.export import LIMIT_BYTES, export
+from tools.pocket.latent_pool import MOUTH_WEIGHT, Encoders
 from tools.pocket.muon import Muon, orthogonalise
 from tools.pocket.objective import SHIFT, Objective, sample_times
 from tools.pocket.sampling import SamplerOptions, euler, timesteps
+from tools.pocket.shards import pack, to_values
 from tools.pocket.train_speech import speech_features, speech_windows
-from tools.pocket.train_transformer import build_optimizers, initialise, text_length
+from tools.pocket.train_transformer import build_optimizers, initialise
 from tools.pocket.train_vae import box_mask, reconstruction_loss
 from tools.pocket.training_run import Average, Box, psnr
 from tools.pocket.vae_start import fold_latent_scale, initialise_for_pictures
 from wanvideo.models.speech_encoder import encode_speech
+from wanvideo.models.text_encoder import PromptTokenizer
+from wanvideo.window_tensors import reference_clip, with_mask
 
 RELEASE = Path(__file__).parents[2] / "models" / "pocket"
 
@@ -90,10 +95,6 @@ def test_times_and_table_follow_the_flow_shift() -> None:
     assert timesteps(4, 7.0)[1] == pytest.approx(933.43, abs=0.01)
 
 
-def test_text_training_goes_from_pictures_to_clips() -> None:
-    assert [text_length(progress) for progress in (0.0, 0.39, 0.5, 0.7, 1.0)] == [1, 1, 3, 9, 9]
-
-
 def test_euler_reaches_the_data_of_an_exact_velocity() -> None:
     data, noise = torch.randn(1, 16, 3, 2, 2), torch.randn(1, 16, 3, 2, 2)
     made = euler(lambda *_: noise - data, noise, SamplerOptions(steps=5), data[:, :, :1])
@@ -149,10 +150,11 @@ def random_item(kind: str) -> dict[str, Tensor]:
         item |= {
             "condition": torch.randn(2, 16, 3, 4, 4),
             "picture": torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
+            "ends": torch.tensor([kind == "motion", False]),
         }
-    if kind == "talk":
+    if kind in ("talk", "pair"):
         item |= {
-            "speech": torch.randn(2, 9, 5, 3, 64),
+            "speech": torch.randn(2, 1 if kind == "talk" else 2, 9, 5, 3, 64),
             "weight": torch.ones(2, 4, 4),
             "clean": torch.tensor([1, 2]),
         }
@@ -165,17 +167,52 @@ def test_a_step_of_every_kind_trains_its_own_part() -> None:
     initialise(model)
     objective = Objective(model=model, no_prompts=[torch.ones(1, 1, dtype=torch.long)])
     optimizers = build_optimizers(model)
-    for kind in ("talk", "motion", "text"):
+    for kind in ("talk", "pair", "motion", "text"):
         model.zero_grad(set_to_none=True)
         objective.loss(kind, random_item(kind)).backward()
         audio = model.i2v.audio_proj
         assert audio is not None
-        assert (audio.proj1.weight.grad is not None) == (kind == "talk")
+        assert (audio.proj1.weight.grad is not None) == (kind in ("talk", "pair"))
         assert (model.t2v.proj_out.weight.grad is not None) == (kind == "text")
         assert (model.i2v.proj_out.weight.grad is not None) == (kind != "text")
         for optimizer in optimizers:
             optimizer.step()
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
+def test_an_end_picture_is_marked_as_the_application_marks_it() -> None:
+    latents, condition = torch.randn(2, 16, 3, 4, 4), torch.randn(2, 16, 3, 4, 4)
+    made = with_condition(latents, condition, torch.tensor([True, False]))
+    for row, has_end in enumerate((True, False)):
+        assert torch.equal(made[row, 16:], with_mask(condition[row], has_end))
+
+
+@pytest.mark.parametrize("kind", ["talk", "pair", "motion"])
+def test_a_pool_holds_what_the_application_would_give(kind: str) -> None:
+    torch.manual_seed(0)
+    clips = make_clips(kind, 6, frames=9, size=64, generator=torch.Generator().manual_seed(2))
+    speech = build_speech_encoder().eval().requires_grad_(False)
+    encoders = Encoders(
+        vae=disturbed_vae(),
+        speech=speech,
+        tokenizer=PromptTokenizer.from_file(RELEASE / "spiece.model"),
+        device=torch.device("cpu"),
+    )
+    shard = pack(kind, "native", clips)
+    with torch.autocast("cpu", enabled=False):
+        item = encoders.encode(shard)
+    assert item["latents"].shape == item["condition"].shape == (6, 16, 3, 8, 8)
+    picture = to_values(item["picture"])
+    for row in range(6):
+        last = to_values(shard.video)[row, :, -1:] if item["ends"][row] else None
+        given = encoders.vae.encode(reference_clip(picture[row, :, None], 9, last)[None])
+        assert float((item["condition"][row] - given[0]).abs().mean()) < 0.05  # bf16
+    if kind == "motion":
+        assert "speech" not in item
+    else:
+        assert item["speech"].shape == (6, 2 if kind == "pair" else 1, 9, 5, 3, 64)
+        assert not item["ends"].any() and set(item["clean"].tolist()) <= {1, 3}
+        assert float(item["weight"].max()) == MOUTH_WEIGHT
 
 
 def test_components_go_to_official_files_and_back(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 import string
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 
-from tools.pocket.captions import sample_captions
+from tools.pocket import pairs, poses, scenes
+from tools.pocket.captions import pair_caption, sample_captions
 from tools.pocket.dataset import AUDIO_MARGIN, KINDS, Clips, make_clips, make_pictures
-from tools.pocket.measure import lip_sync
+from tools.pocket.looks import Setting, character
+from tools.pocket.measure import lip_sync, mouth_opening
 from tools.pocket.sound import FRAME, mouth_track, synthetic_speech
 from tools.pocket.voices import VoiceBank, training_waves
 
@@ -31,7 +34,8 @@ def test_every_kind_has_its_shapes_and_range() -> None:
             assert clips.video.dtype == torch.float32
             assert -1.0 <= float(clips.video.min()) < 0.0 < float(clips.video.max()) <= 1.0
             assert len(clips.captions) == 3
-            assert (clips.waves is not None) == (kind == "talk")
+            assert (clips.waves is not None) == (kind in ("talk", "pair"))
+            assert len(clips.looks) == len(clips.acts) == 3
 
 
 def test_same_seed_same_clips_and_other_seed_others() -> None:
@@ -67,6 +71,104 @@ def test_drawn_mouths_follow_their_own_sound_alone(talk: Clips) -> None:
     assert float(own.mean()) >= 0.85
     assert float(own.min()) >= 0.7
     assert float(wrong.mean()) < 0.4
+
+
+@pytest.fixture(scope="module")
+def pair() -> Clips:
+    return make_clips("pair", 20, frames=33, size=96, generator=seeded(8))
+
+
+def test_pairs_carry_two_of_everything_that_speaks(pair: Clips) -> None:
+    assert pair.waves is not None
+    assert pair.mouth is not None
+    assert pair.mouth_boxes is not None
+    frames = 33 + 2 * AUDIO_MARGIN
+    assert pair.waves.shape == (20, 2, frames * FRAME)
+    assert pair.mouth.shape == (20, 2, frames, 2)
+    assert torch.equal(pair.mouth, mouth_track(pair.waves.flatten(0, 1)).view(20, 2, frames, 2))
+    left, right = pair.mouth_boxes.unbind(1)
+    assert float(left[:, 0].min()) > 0.0
+    assert float(left[:, 2].max()) < 48.0 < float(right[:, 0].min())
+    assert float(right[:, 2].max()) < 96.0
+    assert set(pair.acts) == {"talks"}
+
+
+def test_each_mouth_of_a_pair_follows_its_own_speech_alone(pair: Clips) -> None:
+    assert pair.mouth is not None
+    assert pair.mouth_boxes is not None
+    openness = pair.mouth[:, :, AUDIO_MARGIN:-AUDIO_MARGIN, 0]
+    speaks = openness.amax(-1) > 0.3
+    own, other = (
+        torch.stack([lip_sync(pair.video, pair.mouth_boxes[:, side], track[:, side]) for side in (0, 1)], 1)
+        for track in (openness, openness.flip(1))
+    )
+    both = (openness > 0.0).float().mean(-1).amin(1) > 0.6
+    assert int(both.sum()) >= 4
+    assert float(own[speaks].mean()) >= 0.7
+    assert float(other[both].mean()) < 0.4
+
+
+def test_whoever_is_silent_in_a_pair_keeps_the_mouth_shut(pair: Clips) -> None:
+    assert pair.waves is not None
+    assert pair.mouth_boxes is not None
+    silent = ~pair.waves.any(-1)
+    assert 4 <= int(silent.sum()) < 20
+    seen = torch.stack([mouth_opening(pair.video, pair.mouth_boxes[:, side]) for side in (0, 1)], 1)
+    at_rest = torch.stack(
+        [mouth_opening(pair.reference[:, :, None], pair.mouth_boxes[:, side]) for side in (0, 1)], 1
+    )
+    opened = (seen - at_rest).amax(-1)
+    assert float(opened[silent].max()) < 0.02
+    assert float(opened[~silent].mean()) > 0.04
+
+
+def test_turns_of_a_pair_are_zeros_in_the_other_half_of_the_time() -> None:
+    waves = pairs.pair_waves(list(pairs.TURNS), 64_000, seeded(), None)
+    speaks = [[bool(part.any()) for wave in clip for part in wave.split(32_000)] for clip in waves]
+    assert speaks == [
+        [True, True, True, True],
+        [True, True, False, False],
+        [False, False, True, True],
+        [True, False, False, True],
+        [False, True, True, False],
+    ]
+    turns = pairs.any_turns(2_000, Random(0))
+    for turn, share in pairs.TURNS.items():
+        assert abs(turns.count(turn) / 2_000 - share) < 0.04
+
+
+def test_each_half_holds_its_head_with_a_margin() -> None:
+    size, count = 128, 24
+    setting = [Setting(place="plain", colour="blue", second="white", seed=1)] * count
+    empty = scenes.backgrounds(setting[:1], size, torch.device("cpu"))
+    halves = pairs.side_by_side(torch.rand(count, 2, 5, 2, generator=seeded()), Random(3))
+    pixel = 1.0 / size
+    for start, (shown, pose) in zip((0.0, 0.5), halves, strict=True):
+        video = scenes.paint(shown, setting, pose, size, torch.device("cpu"))
+        columns = ((video - empty).abs() > 0.1).flatten(0, 1).any(0).any(0).any(0).nonzero() * pixel
+        margin = 0.5 * 0.05 - pixel
+        assert start + margin <= float(columns.min())
+        assert float(columns.max()) + pixel <= start + 0.5 - margin
+        assert float(pose.scale.min()) > 0.25
+
+
+def test_heads_far_off_are_brought_back() -> None:
+    shown = [character("cat", Random(0))]
+    pose = poses.held(poses.still(1, 1, Random(0)), 3)
+    kept = pairs.kept_in_half(shown, pose, 1.0)
+    assert float(kept.scale.max()) < float(pose.scale.min())
+    assert 0.4 < float(kept.x.min()) <= float(kept.x.max()) < 0.6
+
+
+def test_pair_captions_say_who_speaks() -> None:
+    girl, cat = character("girl", Random(1)), character("cat", Random(2))
+    setting = Setting(place="room", colour="blue", second="white", seed=1)
+    for seed in range(30):
+        alone = pair_caption(girl, cat, setting, "right", Random(seed))
+        assert alone.index("cat") < alone.index("girl"), alone
+        both = pair_caption(girl, cat, setting, "both", Random(seed))
+        assert both.index("girl") < both.index("cat"), both
+        assert "another" in pair_caption(girl, girl, setting, "left", Random(seed))
 
 
 def test_first_frame_of_a_motion_clip_is_its_reference() -> None:
@@ -128,6 +230,7 @@ def test_captions_are_short_plain_sentences() -> None:
     allowed = set(string.ascii_lowercase + " ")
     sentences = sample_captions(400, seeded())
     assert len(set(sentences)) > 200
+    assert any(" listens" in sentence for sentence in sentences)
     for sentence in sentences:
         assert 3 <= len(sentence.split()) <= 24, sentence
         assert set(sentence) <= allowed, sentence

@@ -18,6 +18,10 @@ _TALKING = (
     "tells a story",
     "says hello",
 )
+_LISTENING = ("while", "and")
+_TALKING_TOGETHER = ("are talking", "talk", "speak", "are speaking", "have a chat")
+_TALKING_WITH = ("talks with", "is talking with", "speaks with", "has a chat with")
+_TALKING_TO = ("talks to", "is talking to", "speaks to", "tells a story to")
 _ACTING = {
     "nods": ("nods", "is nodding", "nods the head"),
     "shakes": ("shakes the head", "is shaking the head"),
@@ -42,6 +46,8 @@ _MOVING = {
     "stays": ("stays still", "does not move"),
 }
 _BALL = ("ball", "circle")
+_GROWN = ("man", "woman")
+_TURNS = ("both", "left", "right")
 
 
 def talk_caption(look: Look, setting: Setting, random: Random) -> str:
@@ -58,6 +64,17 @@ def move_caption(look: Look, setting: Setting, move: str, random: Random) -> str
     return f"{_subject(look, random)} {random.choice(_MOVING[move])}{_place(setting, random)}"
 
 
+def pair_caption(left: Look, right: Look, setting: Setting, turn: str, random: Random) -> str:
+    """Two characters of whom both speak, or only the "left" or the "right" one: `turn` of `pairs.TURNS`."""
+    first, second = (right, left) if turn == "right" else (left, right)
+    detailed = random.choice((first, second)) if random.random() < 0.5 else None
+    named, other = (_partner(look, look is detailed, random) for look in (first, second))
+    if first.subject == second.subject and (first.subject in PEOPLE or first.colour == second.colour):
+        other = "another " + other.split(" ", 1)[1]
+    doing = _one_speaks if turn in ("left", "right") else _both_speak
+    return doing(named, other, random) + _place(setting, random)
+
+
 def sample_captions(count: int, generator: torch.Generator) -> list[str]:
     """Captions of all kinds in equal shares, to train a tokenizer on."""
     random = seeded(generator)
@@ -71,11 +88,13 @@ def seeded(generator: torch.Generator) -> Random:
 
 def _any_caption(random: Random) -> str:
     look, setting = looks.any_character(random), looks.any_setting(random)
-    kind = random.randrange(3)
+    kind = random.randrange(4)
     if kind == 0:
         return talk_caption(look, setting, random)
     if kind == 1:
         return act_caption(look, setting, random.choice(ACTS), random)
+    if kind == 2:
+        return pair_caption(look, looks.any_character(random), setting, random.choice(_TURNS), random)
     shown = looks.any_subject(random)
     return move_caption(shown, setting, random.choice(MOVES), random)
 
@@ -91,6 +110,34 @@ def _character(look: Look, random: Random) -> str:
         words = f"{_article(style or look.colour)} {style}{look.colour} {look.subject}"
     details = _details(look, random)
     return f"{words} with {details}" if details else words
+
+
+def _partner(look: Look, detailed: bool, random: Random) -> str:
+    """One of two characters: few words, so that a caption has room for both."""
+    style = random.choice(("", "", "cartoon ", "little ")) if look.subject not in _GROWN else ""
+    if look.subject not in PEOPLE:
+        words = f"{_article(style or look.colour)} {style}{look.colour} {look.subject}"
+    else:
+        words = f"a {style}{look.subject}"
+    if not detailed:
+        return words
+    if look.headwear is not None:
+        return f"{words} with {_article(look.headwear_colour)} {look.headwear_colour} {look.headwear}"
+    if look.subject in PEOPLE:
+        return f"{words} in {_article(look.shirt)} {look.shirt} shirt"
+    return words
+
+
+def _one_speaks(speaker: str, listener: str, random: Random) -> str:
+    if random.random() < 0.5:
+        return f"{speaker} {random.choice(_TALKING_TO)} {listener}"
+    return f"{speaker} {random.choice(('talks', 'speaks'))} {random.choice(_LISTENING)} {listener} listens"
+
+
+def _both_speak(left: str, right: str, random: Random) -> str:
+    if random.random() < 0.5:
+        return f"{left} and {right} {random.choice(_TALKING_TOGETHER)}"
+    return f"{left} {random.choice(_TALKING_WITH)} {right}"
 
 
 def _details(look: Look, random: Random) -> str:

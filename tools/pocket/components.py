@@ -99,12 +99,12 @@ def build_image_encoder() -> CLIPVisionModel:
 
 
 def build_transformer(*, talks: bool) -> WanTransformer:
-    """6 layers, 2 heads x 128. `talks`: 36 channels, picture tokens, the speech branch; else text alone."""
+    """2 heads x 128. `talks`: 36 channels, picture tokens, the speech branch; else text alone, and larger."""
     sizes: dict[str, Any] = {
         "num_attention_heads": 2,
         "attention_head_dim": 128,
-        "num_layers": 6,
-        "ffn_dim": 512,
+        "num_layers": 6 if talks else 8,
+        "ffn_dim": 512 if talks else 1024,
         "text_dim": TEXT_DIM,
         "freq_dim": 256,
         "out_channels": LATENT_CHANNELS,

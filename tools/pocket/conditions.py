@@ -1,5 +1,6 @@
 """The networks that are trained together, and how conditions are put before them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,9 +15,12 @@ from tools.pocket.components import (
     load_component,
     save_component,
 )
+from wanvideo.geometry import speaker_halves
 from wanvideo.models.image_encoder import CLIP_MEAN, CLIP_STD
+from wanvideo.models.speaker_map import SpeakerRegions
 from wanvideo.models.text_encoder import MAX_TOKENS
 from wanvideo.models.transformer import WanTransformer
+from wanvideo.window_tensors import latent_masks, speaker_masks, token_masks
 
 AUDIO_NAMES = ("audio_proj.", "norm_x.", "audio_cross_attn.")
 
@@ -65,11 +69,38 @@ class PocketModel(nn.Module):
         return tokens
 
 
-def with_condition(latents: Tensor, condition: Tensor) -> Tensor:
+def with_condition(latents: Tensor, condition: Tensor, ends: Tensor | None = None) -> Tensor:
     """Noisy latents and the picture's (B, 16, T, h, w) -> the 36 channels of an image-to-video model.
 
-    The four mask channels between them are one for the first latent frame, which is given, else zero.
+    The four mask channels between them, one per pixel frame of a latent frame, are one where the frame is
+    given: in the first latent frame, and for clips with `ends` (B,) in the last pixel frame of the last.
     """
     mask = torch.zeros_like(latents[:, :MASK_CHANNELS])
     mask[:, :, 0] = 1
+    if ends is not None:
+        mask[:, -1, -1] = ends[:, None, None].to(mask.dtype)
     return torch.cat([latents, mask, condition], dim=1)
+
+
+def default_halves(latents: Tensor) -> SpeakerRegions:
+    """The regions of two speakers nobody drew boxes for, for latents (B, 16, T, h, w)."""
+    height, width = (8 * size for size in latents.shape[3:])
+    return _regions(speaker_halves(height, width), latents)
+
+
+def random_halves(latents: Tensor) -> SpeakerRegions:
+    """The default regions, or as often boxes with wider margins, such as people draw around faces."""
+    height, width = (8 * size for size in latents.shape[3:])
+    boxes = speaker_halves(height, width)
+    if torch.rand(()) < 0.5:
+        left, top, right = (
+            torch.rand(3) * torch.tensor([0.05 * width, 0.35 * height, 0.05 * width])
+        ).tolist()
+        boxes = [(x0 + left, y0 + top, x1 - right, y1) for x0, y0, x1, y1 in boxes]
+    return _regions(boxes, latents)
+
+
+def _regions(boxes: Sequence[Sequence[float]], latents: Tensor) -> SpeakerRegions:
+    height, width = (8 * size for size in latents.shape[3:])
+    masks = latent_masks(speaker_masks(boxes, height, width), height, width)
+    return SpeakerRegions(token_masks(masks).to(latents.device))

@@ -12,7 +12,7 @@ from transformers import Wav2Vec2Model
 from tools.pocket.clip_vae import ClipVae
 from tools.pocket.components import build_speech_encoder, build_vae, load_component
 from tools.pocket.conditions import PocketModel
-from tools.pocket.dataset import AUDIO_MARGIN, Clips, make_clips
+from tools.pocket.dataset import AUDIO_MARGIN, KINDS, Clips, make_clips
 from tools.pocket.latent_pool import TEXT_ROWS
 from tools.pocket.measure import lip_sync
 from tools.pocket.sampling import (
@@ -32,6 +32,8 @@ from wanvideo.models.text_encoder import PromptTokenizer
 
 SEED = 987_654_321
 MOTION_FRAMES = 9
+SIZE = 192
+OPEN_MOUTH = 0.3
 log = logging.getLogger("pocket")
 
 
@@ -82,19 +84,20 @@ def load_pocket(folder: Path, device: torch.device) -> Pocket:
 
 
 @torch.no_grad()
-def evaluate(folder: Path, voices: Path, device: torch.device, size: int, count: int) -> dict[str, float]:
+def evaluate(folder: Path, voices: Path, device: torch.device, count: int) -> dict[str, float]:
     """Measure the weights of `folder` on `count` clips per task; figures and sheets go beside them."""
     pocket = load_pocket(folder, device)
     generator = torch.Generator(device).manual_seed(SEED)
     bank = load_voice_bank(voices, device)
     clips = {
-        kind: make_clips(kind, count, frames=FRAMES, size=size, generator=generator, voices=bank)
-        for kind in ("talk", "motion", "shapes")
+        kind: make_clips(kind, count, frames=FRAMES, size=SIZE, generator=generator, voices=bank)
+        for kind in KINDS
     }
     torch.manual_seed(SEED)
     sheets = folder / "sheets"
     figures = _measure_vae(pocket, clips, sheets)
     figures |= _measure_talk(pocket, clips["talk"], sheets)
+    figures |= _measure_pair(pocket, clips["pair"], sheets)
     figures |= _measure_motion(pocket, clips["motion"], sheets)
     figures |= _measure_text(pocket, clips["shapes"], sheets)
     for name, value in figures.items():
@@ -122,8 +125,7 @@ def _measure_talk(pocket: Pocket, clips: Clips, sheets: Path) -> dict[str, float
     """First windows from a clip's first frame, later ones from nine drawn frames and the neutral picture."""
     assert clips.waves is not None and clips.mouth is not None and clips.mouth_boxes is not None
     options = SamplerOptions()
-    total = FRAMES + 2 * AUDIO_MARGIN
-    windows = speech_windows(speech_features(pocket.speech, clips.waves, total), AUDIO_MARGIN, FRAMES)
+    windows = _speech(pocket, clips.waves)[:, None]
     openness = clips.mouth[:, AUDIO_MARGIN:-AUDIO_MARGIN, 0]
     opening = pocket.picture_inputs(clips.video[:, :, 0], clips.captions)
     noise = torch.randn_like(opening.condition)
@@ -153,6 +155,39 @@ def _measure_talk(pocket: Pocket, clips: Clips, sheets: Path) -> dict[str, float
         rows += [(name, video[index]) for name, video in made.items()]
     save_sheet(sheets / "talk.png", rows)
     return figures
+
+
+def _measure_pair(pocket: Pocket, clips: Clips, sheets: Path) -> dict[str, float]:
+    """Both mouths of a picture of two, against the track of its own speaker and of the other one."""
+    assert clips.waves is not None and clips.mouth is not None and clips.mouth_boxes is not None
+    options = SamplerOptions()
+    windows = torch.stack([_speech(pocket, waves) for waves in clips.waves.unbind(1)], dim=1)
+    inputs = pocket.picture_inputs(clips.video[:, :, 0], clips.captions)
+    noise = torch.randn_like(inputs.condition)
+    velocity = talk_velocity(pocket.model, inputs, windows, options)
+    video = pocket.decode(euler(velocity, noise, options, inputs.condition[:, :, :1]))
+    openness = clips.mouth[:, :, AUDIO_MARGIN:-AUDIO_MARGIN, 0]
+    own, other = [], []
+    for speaker in (0, 1):
+        boxes = clips.mouth_boxes[:, speaker]
+        speaks = openness[:, speaker].amax(-1) > OPEN_MOUTH
+        own.append(lip_sync(video, boxes, openness[:, speaker])[speaks])
+        both = speaks & (openness[:, 1 - speaker].amax(-1) > OPEN_MOUTH)
+        other.append(lip_sync(video, boxes, openness[:, 1 - speaker])[both])
+    rows = []
+    for index in range(min(8, len(clips.captions))):
+        rows += [("drawn", clips.video[index]), (clips.captions[index], video[index])]
+    save_sheet(sheets / "pair.png", rows)
+    return {
+        "lip sync of two": float(torch.cat(own).mean()),
+        "lip sync with the other's speech": float(torch.cat(other).mean()),
+    }
+
+
+def _speech(pocket: Pocket, waves: Tensor) -> Tensor:
+    """Waves (B, samples) -> speech windows (B, F, 5, layers, channels)."""
+    features = speech_features(pocket.speech, waves, FRAMES + 2 * AUDIO_MARGIN)
+    return speech_windows(features, AUDIO_MARGIN, FRAMES)
 
 
 def _measure_motion(pocket: Pocket, clips: Clips, sheets: Path) -> dict[str, float]:

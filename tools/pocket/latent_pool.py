@@ -6,6 +6,7 @@ three clean latent frames lead in.
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +16,18 @@ from transformers import Wav2Vec2Model
 
 from tools.pocket.clip_vae import ClipVae
 from tools.pocket.dataset import AUDIO_MARGIN
-from tools.pocket.shards import Shard, ShardReader, to_values
+from tools.pocket.shards import FORMATS, Shard, ShardReader, to_values
 from tools.pocket.train_speech import speech_features, speech_windows
 from tools.pocket.train_vae import box_mask
 from wanvideo.models.text_encoder import PromptTokenizer
 
 TEXT_ROWS = 80
 FOLLOWING_SHARE = 0.5
+END_SHARE = 0.35  # moving pictures whose last frame is given too
 FILE_START_SHARE = 0.3  # opening clips whose sound begins with the clip, as at the start of a file
 MOUTH_WEIGHT = 6.0
 MOTION_LATENTS = 3
-REFRESH_SECONDS = 3.0
+REFRESH_SECONDS = 1.5
 Item = dict[str, Tensor]
 
 
@@ -40,34 +42,39 @@ class Encoders:
 
     @torch.no_grad()
     def encode(self, shard: Shard) -> Item:
-        """Shard -> tensors, one row per clip; `clean` is how many latent frames are given (1 or 3)."""
-        count, frames = shard.video.shape[0], shard.video.shape[2]
+        """Shard -> tensors, one row per clip.
+
+        `clean` is how many latent frames are given (1 or 3); `ends` whether the condition holds the last
+        frame too; `speech` has a dimension of speakers.
+        """
         video = to_values(shard.video.to(self.device))
-        latents = torch.cat([self._latents(part) for part in video.split(8)])
-        item = {"latents": latents, "caption": self._captions(shard.captions)}
+        item = {
+            "latents": torch.cat([self._latents(part) for part in video.split(4)]),
+            "caption": self._captions(shard.captions),
+        }
         if shard.kind == "shapes":
             return item
-        following = torch.zeros(count, dtype=torch.bool, device=self.device)
-        if shard.kind == "talk":
-            following = torch.rand(count, device=self.device) < FOLLOWING_SHARE
+        speaks = shard.waves is not None
+        chance = torch.rand(2, len(video), device=self.device)
+        following = (chance[0] < FOLLOWING_SHARE) & speaks
+        ends = (chance[1] < END_SHARE) & (not speaks)
         reference = to_values(shard.reference.to(self.device))
         picture = torch.where(following[:, None, None, None], reference, video[:, :, 0])
-        item["condition"] = torch.cat([self._picture_latents(part, frames) for part in picture.split(8)])
+        condition = torch.zeros_like(video)
+        condition[:, :, 0] = picture
+        condition[:, :, -1] = torch.where(ends[:, None, None, None], video[:, :, -1], 0.0)
+        item["condition"] = torch.cat([self._latents(part) for part in condition.split(4)])
         item["picture"] = ((picture + 1) * 127.5).round().to(torch.uint8)
-        if shard.kind == "talk":
+        item["ends"] = ends
+        if speaks:
             item["clean"] = torch.where(following, MOTION_LATENTS, 1)
-            item["speech"] = self._speech(shard, frames, following)
-            item["weight"] = self._mouth_weight(shard, latents.shape[-1], video.shape[-1])
+            item["speech"] = self._speech(shard, following)
+            item["weight"] = self._mouth_weight(shard, item["latents"].shape[-1])
         return item
 
     def _latents(self, video: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16):
             return self.vae.encode(video).half()
-
-    def _picture_latents(self, picture: Tensor, frames: int) -> Tensor:
-        """Latents of the picture followed by frames of mid grey (0.0)."""
-        grey = torch.zeros_like(picture)[:, :, None].expand(-1, -1, frames - 1, -1, -1)
-        return self._latents(torch.cat([picture[:, :, None], grey], dim=2))
 
     def _captions(self, captions: list[str]) -> Tensor:
         rows = torch.zeros(len(captions), TEXT_ROWS, dtype=torch.int16)
@@ -76,40 +83,47 @@ class Encoders:
             rows[index, : len(ids)] = torch.tensor(ids, dtype=torch.int16)
         return rows.to(self.device)
 
-    def _speech(self, shard: Shard, frames: int, following: Tensor) -> Tensor:
+    def _speech(self, shard: Shard, following: Tensor) -> Tensor:
+        """(B, speakers, frames, 5, layers, channels)."""
         assert shard.waves is not None
+        frames = shard.video.shape[2]
         waves = shard.waves.to(self.device, torch.float32)
+        samples = waves.shape[-1]
+        waves = waves.view(len(following), -1, samples)  # one speaker has no dimension of its own
+        speakers, waves = waves.shape[1], waves.flatten(0, 1)
         total = frames + 2 * AUDIO_MARGIN
         windows = speech_windows(speech_features(self.speech, waves, total), AUDIO_MARGIN, frames)
-        per_frame = waves.shape[-1] // total
+        per_frame = samples // total
         late = speech_features(self.speech, waves[:, AUDIO_MARGIN * per_frame :], total - AUDIO_MARGIN)
-        at_start = ~following & (torch.rand(len(waves), device=self.device) < FILE_START_SHARE)
-        return torch.where(
-            at_start[:, None, None, None, None], speech_windows(late, 0, frames), windows
-        ).half()
+        at_start = ~following & (torch.rand(len(following), device=self.device) < FILE_START_SHARE)
+        at_start = at_start.repeat_interleave(speakers)[:, None, None, None, None]
+        chosen = torch.where(at_start, speech_windows(late, 0, frames), windows)
+        return chosen.half().unflatten(0, (-1, speakers))
 
     @staticmethod
-    def _mouth_weight(shard: Shard, latent_size: int, size: int) -> Tensor:
+    def _mouth_weight(shard: Shard, latent_size: int) -> Tensor:
         assert shard.mouth_boxes is not None
-        boxes = shard.mouth_boxes.float()
-        inside = torch.nn.functional.adaptive_max_pool2d(box_mask(boxes, size)[:, None], latent_size)[:, 0]
+        boxes = shard.mouth_boxes.float().view(len(shard.captions), -1, 4)
+        mouths = box_mask(boxes, shard.video.shape[-1]).amax(1, keepdim=True)
+        inside = torch.nn.functional.adaptive_max_pool2d(mouths, latent_size)[:, 0]
         return 1 + (MOUTH_WEIGHT - 1) * inside
 
 
 class LatentPool:
-    """Rings of encoded clips, one per kind."""
+    """Rings of encoded clips, one per kind and format."""
 
     def __init__(self, folder: Path, encoders: Encoders, capacity: int) -> None:
         self.reader = ShardReader(folder, keep=False)
         self.encoders = encoders
         self.capacity = capacity
         self.refreshed = 0.0
-        self.rings: dict[str, Item] = {}
-        self.added: dict[str, int] = {}
+        self.rings: dict[tuple[str, str], Item] = {}
+        self.added: dict[tuple[str, str], int] = {}
 
-    def fill(self, clips: int) -> None:
-        """Wait until every kind has at least `clips` clips."""
-        while min(self.added.get(kind, 0) for kind in ("talk", "motion", "shapes")) < clips:
+    def fill(self, kinds: Iterable[str]) -> None:
+        """Wait until every kind is there in every format."""
+        wanted = {(kind, shape) for kind in kinds for shape in FORMATS}
+        while not wanted <= self.added.keys():
             self._add(self.reader.wait())
 
     def refresh(self) -> None:
@@ -121,25 +135,31 @@ class LatentPool:
         if shard is not None:
             self._add(shard)
 
-    def sample(self, kind: str, batch: int) -> Item:
-        """A random batch of one kind."""
-        ring = self.rings[kind]
-        filled = min(self.added[kind], self.capacity)
-        chosen = torch.randint(filled, (batch,), device=ring["latents"].device)
+    def sample(self, kind: str, shape: str, batch: int) -> Item:
+        """A random batch of one kind and format."""
+        ring = self.rings[kind, shape]
+        chosen = torch.randint(self._filled(kind, shape), (batch,), device=ring["latents"].device)
         return {name: tensor[chosen] for name, tensor in ring.items()}
+
+    def _filled(self, kind: str, shape: str) -> int:
+        return min(self.added[kind, shape], self._room(shape))
+
+    def _room(self, shape: str) -> int:
+        """Clips that a ring of this format holds, in proportion to its shards."""
+        return self.capacity * FORMATS[shape].clips // FORMATS["native"].clips
 
     def _add(self, shard: Shard) -> None:
         item = self.encoders.encode(shard)
-        if shard.kind not in self.rings:
-            self.rings[shard.kind] = {
-                name: torch.zeros(
-                    self.capacity, *value.shape[1:], dtype=value.dtype, device=self.encoders.device
-                )
+        key = (shard.kind, shard.shape)
+        room, device = self._room(shard.shape), self.encoders.device
+        if key not in self.rings:
+            self.rings[key] = {
+                name: torch.zeros(room, *value.shape[1:], dtype=value.dtype, device=device)
                 for name, value in item.items()
             }
-            self.added[shard.kind] = 0
-        count, added = len(shard.captions), self.added[shard.kind]
-        places = torch.arange(added, added + count, device=self.encoders.device) % self.capacity
+            self.added[key] = 0
+        count, added = len(shard.captions), self.added[key]
+        places = torch.arange(added, added + count, device=device) % room
         for name, value in item.items():
-            self.rings[shard.kind][name][places] = value.to(self.encoders.device)
-        self.added[shard.kind] += count
+            self.rings[key][name][places] = value.to(device)
+        self.added[key] += count

@@ -1,4 +1,4 @@
-"""Measurements on pixels alone: how open a mouth is, and whether it follows a sound."""
+"""Measurements on pixels alone: mouths and whether they follow a sound, colours, jumps between frames."""
 
 import torch
 from torch import Tensor
@@ -7,6 +7,8 @@ from tools.pocket.palette import MOUTH
 
 # Pixels nearer than this to the mouth colour (in [0, 1] RGB) count, the nearer the more.
 _REACH = 0.30
+# In [-1, 1]: pixels of a drawn clip that change less are background.
+_STILL = 0.04
 
 
 def mouth_opening(video: Tensor, boxes: Tensor) -> Tensor:
@@ -45,3 +47,43 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     a, b = first - first.mean(-1, keepdim=True), second - second.mean(-1, keepdim=True)
     scale = a.square().sum(-1).sqrt() * b.square().sum(-1).sqrt()
     return torch.where(scale > 1e-6, (a * b).sum(-1) / scale.clamp_min(1e-6), torch.zeros_like(scale))
+
+
+def colour_distances(video: Tensor, reference: Tensor) -> Tensor:
+    """video (3, F, H, W), reference (3, H, W), both in [-1, 1] -> (F,) in [0, 1].
+
+    How far each frame's mean colour lies from the reference's, mean over red, green and blue.
+    """
+    return (video.mean((-1, -2)) - reference.mean((-1, -2))[:, None]).abs().mean(0) / 2
+
+
+def background_error(video: Tensor, reference: Tensor, drawn: Tensor) -> float | None:
+    """Mean absolute error of background pixels in [0, 1]; videos (3, F, H, W) and (3, H, W) in [-1, 1].
+
+    Background is what stays still in the `drawn` clip, in the upper corners: a third of the height, a sixth
+    of the width. None when nothing there stays still.
+    """
+    height, width = reference.shape[-2:]
+    still = (drawn - reference[:, None]).abs().amax((0, 1)) < _STILL
+    still[height // 3 :] = False
+    still[:, width // 6 : width - width // 6] = False
+    if not still.any():
+        return None
+    return float((video - reference[:, None]).abs()[:, :, still].mean()) / 2
+
+
+def frame_changes(video: Tensor) -> Tensor:
+    """video (3, F, H, W) in [-1, 1] -> (F - 1,): mean absolute change in [0, 1] from frame to frame."""
+    return (video[:, 1:] - video[:, :-1]).abs().mean((0, 2, 3)) / 2
+
+
+def seam_jumps(video: Tensor, seams: list[int]) -> Tensor:
+    """The change into each frame of `seams`, relative to the 95th percentile of all other changes.
+
+    video (3, F, H, W); 1 or less: no larger than changes inside windows. Without any motion: 0.
+    """
+    changes = frame_changes(video)
+    at = torch.tensor(seams) - 1
+    inside = torch.ones(len(changes), dtype=torch.bool)
+    inside[at] = False
+    return changes[at] / changes[inside].quantile(0.95).clamp_min(1e-6)

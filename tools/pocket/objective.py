@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tools.pocket.conditions import PocketModel, with_condition
+from tools.pocket.conditions import PocketModel, random_halves, with_condition
 from tools.pocket.latent_pool import Item
 from wanvideo.models.transformer import AudioContext
 
@@ -49,14 +49,20 @@ class Objective:
         model = self.model.i2v
         pictures = item["picture"].float() / 127.5 - 1
         context = model.embed_context(self._prompt_rows(item["caption"]), self.model.picture_tokens(pictures))
-        audio = None
-        if "speech" in item:
-            silent = torch.rand(len(noisy), device=noisy.device) < NO_SPEECH_SHARE
-            windows = item["speech"].float() * ~silent[:, None, None, None, None]
-            audio = AudioContext(model.embed_audio(windows[:, None]))
-        inputs = with_condition(noisy, item["condition"].float())
+        audio = None if "speech" not in item else self._audio(item["speech"].float(), noisy)
+        inputs = with_condition(noisy, item["condition"].float(), item["ends"])
         v: Tensor = model(inputs, 1000 * times, context, rotary=model.rotary(noisy), audio=audio)
         return v
+
+    def _audio(self, windows: Tensor, latents: Tensor) -> AudioContext:
+        """Speech (B, speakers, ...); now and then silence, which is that of one speaker, as when sampling."""
+        model = self.model.i2v
+        if windows.shape[1] == 1:
+            silent = torch.rand(len(windows), device=windows.device) < NO_SPEECH_SHARE
+            return AudioContext(model.embed_audio(windows * ~silent[:, None, None, None, None, None]))
+        if torch.rand(()) < NO_SPEECH_SHARE:
+            return AudioContext(model.embed_audio(torch.zeros_like(windows[:, :1])))
+        return AudioContext(model.embed_audio(windows), random_halves(latents))
 
     def _prompt_rows(self, ids: Tensor) -> Tensor:
         rows = self.model.prompt_rows(ids)

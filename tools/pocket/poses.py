@@ -8,6 +8,9 @@ from random import Random
 import torch
 from torch import Tensor
 
+FPS = 25
+# Where one of two speakers sits.
+SEAT_X, SEAT_Y, SEAT_SCALE = 0.47, 0.15, 0.74
 # What a character can do in a motion clip; captions know a phrase for each.
 ACTS = (
     "nods",
@@ -96,6 +99,22 @@ def still(batch: int, frames: int, random: Random) -> Pose:
     )
 
 
+def seated(count: int, random: Random, aside: Tensor | None = None) -> Pose:
+    """Speakers in the middle (0), the left half (-1) or the right half (1) by `aside` (batch, 1).
+
+    Without it most sit in the middle; one of eight sits in one half, as in a picture of two.
+    """
+    neutral = still(count, 1, random)
+    if aside is None:
+        aside = torch.tensor([[random.choice((-1.0, 1.0)) * (random.random() < 0.125)] for _ in range(count)])
+    return replace(
+        neutral,
+        x=neutral.x + SEAT_X * aside,
+        y=neutral.y + SEAT_Y * aside.abs(),
+        scale=neutral.scale * (1.0 - (1.0 - SEAT_SCALE) * aside.abs()),
+    )
+
+
 def joined(first: Pose, second: Pose) -> Pose:
     """Two poses one after the other in time."""
     return Pose(
@@ -106,13 +125,14 @@ def joined(first: Pose, second: Pose) -> Pose:
     )
 
 
-def talking(neutral: Pose, times: Tensor, mouth: Tensor, random: Random) -> Pose:
+def talking(neutral: Pose, times: Tensor, mouth: Tensor, random: Random, rest: Tensor | None = None) -> Pose:
     """Gentle head motion and blinks while the mouth follows `mouth` (batch, frames, 2).
 
-    Half of the clips start at rest, as a video made from a picture does; the others are in mid motion.
+    Clips whose `rest` (batch, 1) is true start at rest, as a video made from a picture does; the others are
+    in mid motion. Without `rest` it is half of them, at random.
     """
-    batch = times.shape[0]
-    rest = torch.tensor([random.random() < 0.5 for _ in range(batch)])[:, None]
+    if rest is None:
+        rest = coins(times.shape[0], random)
     swing = torch.where(rest, _ease((times - times[:, :1]) / 0.8), torch.ones_like(times))
     lids = _blinks(times, random)
     effort = mouth[..., 0]
@@ -188,6 +208,21 @@ def moving(times: Tensor, moves: Sequence[str], random: Random) -> Pose:
         scale=base[:, 0] * growth,
         roll=_on(moves, "spins") * 2.0 * math.pi * 0.85 * (times - times[:, :1]),
     )
+
+
+def times_of(count: int, frames: int) -> Tensor:
+    """Seconds of each frame of a clip -> (count, frames)."""
+    return (torch.arange(frames) / FPS).expand(count, -1)
+
+
+def any_starts(count: int, random: Random, longest: float = 20.0) -> Tensor:
+    """Random moments, in seconds -> (count, 1)."""
+    return torch.tensor([[random.uniform(0.0, longest)] for _ in range(count)])
+
+
+def coins(batch: int, random: Random) -> Tensor:
+    """True or false at random -> (batch, 1)."""
+    return torch.tensor([random.random() < 0.5 for _ in range(batch)])[:, None]
 
 
 def _on(acts: Sequence[str], name: str) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tools.pocket.conditions import PocketModel, with_condition
+from tools.pocket.conditions import PocketModel, default_halves, with_condition
 from wanvideo.models.transformer import AudioContext
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -58,11 +58,15 @@ class PictureInputs:
 def talk_velocity(
     model: PocketModel, inputs: PictureInputs, windows: Tensor, options: SamplerOptions
 ) -> Velocity:
-    """Guidance between speech windows (B, F, 5, layers, channels) and none; no text guidance: two passes."""
+    """Guidance between speech windows (B, speakers, F, 5, layers, channels) and the silence of one speaker.
+
+    No text guidance: two passes. Two speakers sit in the halves of the picture.
+    """
     network = model.i2v
     context = network.embed_context(model.prompt_rows(inputs.ids), model.picture_tokens(inputs.pictures))
-    heard = AudioContext(network.embed_audio(windows[:, None]))
-    silent = AudioContext(network.embed_audio(torch.zeros_like(windows[:, None])))
+    regions = None if windows.shape[1] == 1 else default_halves(inputs.condition)
+    heard = AudioContext(network.embed_audio(windows), regions)
+    silent = AudioContext(network.embed_audio(torch.zeros_like(windows[:, :1])))
     rotary = network.rotary(inputs.condition)
 
     def velocity(latents: Tensor, time: Tensor) -> Tensor:

@@ -31,16 +31,18 @@ def paint(
     looks: Sequence[Look], settings: Sequence[Setting], pose: Pose, size: int, device: torch.device
 ) -> Tensor:
     """One subject per clip before its background -> (batch, 3, frames, size, size) in [0, 1]."""
-    backdrop = backgrounds(settings, size, device)
-    frames = pose.x.shape[1]
-    pixels = torch.empty(len(looks), 3, frames, size, size, device=device)
-    for rows in _alike(looks).values():
-        index = torch.tensor(rows, device=device)
-        part_pose = pose.rows(rows)
-        canvas = Canvas(_seen(backdrop[index], part_pose.zoom))
-        place_subjects(canvas, [looks[row] for row in rows], part_pose)
-        pixels[index] = canvas.pixels
+    pixels = _seen(backgrounds(settings, size, device), pose.zoom)
+    add_subjects(pixels, looks, pose)
     return pixels
+
+
+def add_subjects(pixels: Tensor, looks: Sequence[Look], pose: Pose) -> None:
+    """Draw one more subject of any kind into each clip of a painted batch, in place."""
+    for rows in _alike(looks).values():
+        index = torch.tensor(rows, device=pixels.device)
+        canvas = Canvas(pixels[index])
+        place_subjects(canvas, [looks[row] for row in rows], pose.rows(rows))
+        pixels[index] = canvas.pixels
 
 
 def place_subjects(canvas: Canvas, looks: Sequence[Look], pose: Pose) -> None:

@@ -16,19 +16,45 @@ from tools.pocket.dataset import Clips, make_clips
 from tools.pocket.voices import VoiceBank, load_voice_bank
 
 FRAMES = 33
-SHARD_CLIPS = 32
-KINDS = ("talk", "shapes", "talk", "motion", "talk", "shapes")  # the mix, one shard each in turn
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """Length and size of clips, and how many make a shard."""
+
+    frames: int
+    size: int
+    clips: int
+
+
+FORMATS = {
+    "native": Format(FRAMES, 192, 32),
+    "long": Format(81, 192, 12),
+    "large": Format(FRAMES, 256, 16),
+}
+# What is drawn for whom: one shard each in turn, of kinds by turns and formats by turns.
+KINDS = {
+    "all": ("talk", "shapes", "pair", "motion", "talk", "shapes"),
+    "text": ("shapes", "talk", "shapes", "motion"),
+    "picture": ("talk", "pair", "motion"),
+}
+FORMAT_ORDER = ("native", "native", "long", "native", "native", "large", "native")
 log = logging.getLogger("pocket")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """Clips of one kind, in bytes: video (B, 3, F, S, S), reference (B, 3, S, S); talk has sound."""
+    """Clips of one kind, in bytes: video (B, 3, F, S, S), reference (B, 3, S, S); speakers have sound.
+
+    Sound, mouths and boxes of a pair have a dimension of speakers after that of clips.
+    """
 
     kind: str
     video: Tensor
     reference: Tensor
     captions: list[str]
+    shape: str
+    """Its row of `FORMATS`."""
     waves: Tensor | None
     mouth: Tensor | None
     mouth_boxes: Tensor | None
@@ -36,13 +62,13 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderOptions:
-    """How many clips may wait in `clips`, at what size, for how long; the voices are read from `voices`."""
+    """How many clips may wait in `clips`, for whom, for how long; the voices are read from `voices`."""
 
     clips: Path
     voices: Path
     seed: int
     minutes: float
-    size: int
+    focus: str
     limit: int
     device: torch.device
 
@@ -64,35 +90,39 @@ def render_shards(options: RenderOptions) -> None:
     end = time.monotonic() + 60 * options.minutes
     number = 0
     while time.monotonic() < end:
-        if len(list(options.clips.glob("*.pt"))) * SHARD_CLIPS >= options.limit:
+        if len(list(options.clips.glob("*.pt"))) >= options.limit:
             time.sleep(0.5)
             continue
-        kind = KINDS[number % len(KINDS)]
-        shard = draw_shard(kind, options, number, voices)
-        partial = options.clips / f"{options.seed}_{number:06d}.partial"
+        shard = draw_shard(options, number, voices)
+        partial = options.clips / f"{options.seed}_{number:06d}_{shard.shape}.partial"
         torch.save({name: getattr(shard, name) for name in Shard.__slots__}, partial)
         partial.rename(partial.with_suffix(".pt"))
         number += 1
         if number % 20 == 0:
-            log.info("rendered %d clips", number * SHARD_CLIPS)
+            log.info("rendered %d shards", number)
 
 
-def draw_shard(kind: str, options: RenderOptions, number: int, voices: VoiceBank) -> Shard:
+def draw_shard(options: RenderOptions, number: int, voices: VoiceBank) -> Shard:
     """Shard `number` of the stream that the seed names."""
     generator = torch.Generator(options.device).manual_seed(options.seed * 1_000_003 + number)
+    kinds = KINDS[options.focus]
+    kind = kinds[number % len(kinds)]
+    shape = FORMAT_ORDER[number // len(kinds) % len(FORMAT_ORDER)]
+    form = FORMATS[shape]
     clips = make_clips(
-        kind, SHARD_CLIPS, frames=FRAMES, size=options.size, generator=generator, voices=voices
+        kind, form.clips, frames=form.frames, size=form.size, generator=generator, voices=voices
     )
-    return pack(kind, clips)
+    return pack(kind, shape, clips)
 
 
-def pack(kind: str, clips: Clips) -> Shard:
+def pack(kind: str, shape: str, clips: Clips) -> Shard:
     """Clips as they go into a file: pictures in bytes, everything on the CPU."""
     return Shard(
         kind=kind,
         video=to_bytes(clips.video).cpu(),
         reference=to_bytes(clips.reference).cpu(),
         captions=list(clips.captions),
+        shape=shape,
         waves=None if clips.waves is None else clips.waves.cpu(),
         mouth=None if clips.mouth is None else clips.mouth.cpu(),
         mouth_boxes=None if clips.mouth_boxes is None else clips.mouth_boxes.cpu(),
@@ -100,16 +130,17 @@ def pack(kind: str, clips: Clips) -> Shard:
 
 
 class ShardReader:
-    """The shards of a folder in the order they were drawn, each once."""
+    """The shards of a folder in the order they were drawn, each once; `shape` leaves out other formats."""
 
-    def __init__(self, folder: Path, *, keep: bool) -> None:
+    def __init__(self, folder: Path, *, keep: bool, shape: str = "*") -> None:
         self.folder = folder
+        self.pattern = f"*_{shape}.pt"
         self.keep = keep
         self.seen: set[str] = set()
 
     def take(self) -> Shard | None:
         """The next shard, or None when none is waiting."""
-        for path in sorted(self.folder.glob("*.pt")):
+        for path in sorted(self.folder.glob(self.pattern)):
             if path.name not in self.seen:
                 self.seen.add(path.name)
                 shard = Shard(**torch.load(path, weights_only=True))

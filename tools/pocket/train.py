@@ -1,6 +1,8 @@
 """The pocket model's command line: python -m tools.pocket.train STAGE --minutes M --out DIR [--resume DIR].
 
-Stages, in order: voices, render (beside all that follow), speech, vae, transformer, evaluate, export.
+Stages, in order: voices, render (beside all that follow), speech, text, vae, transformer, evaluate, export; and
+judge, which trains what measures text to video. With several GPUs: torchrun --nproc-per-node N -m
+tools.pocket.train transformer ..., and a renderer per process (--focus, --clips).
 """
 
 import argparse
@@ -9,20 +11,24 @@ from pathlib import Path
 
 import torch
 
+from tools.pocket.parallel import Worker, join_workers, own_device
+from tools.pocket.shards import KINDS
 from tools.pocket.training_run import StageOptions, start_log
 
-STAGES = ("voices", "render", "speech", "vae", "transformer", "evaluate", "export")
+STAGES = ("voices", "render", "speech", "text", "vae", "transformer", "judge", "evaluate", "export")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one stage."""
     options = _parser().parse_args(arguments)
-    start_log(options.out, options.stage)
+    device = own_device(options.device)
+    worker = join_workers(device)
+    start_log(options.out, options.stage if worker.leads else f"{options.stage}_{worker.rank}")
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = options.stage == "vae"  # the others meet many shapes
     torch._dynamo.config.recompile_limit = 64
     logging.getLogger("pocket").info("%s", vars(options))
-    _run(options)
+    _run(options, device, worker)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,17 +44,15 @@ def _parser() -> argparse.ArgumentParser:
         "--clips", type=Path, default=Path("/tmp/pocket_clips"), help="folder of rendered clips"
     )
     parser.add_argument("--voices", type=Path, default=Path("/tmp/pocket_voices.npy"), help="bank of speech")
-    parser.add_argument("--size", type=int, default=192, help="pixels of a side")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=32, help="clips of 33 frames in a batch")
     parser.add_argument("--count", type=int, default=16, help="clips per task to evaluate on")
-    parser.add_argument("--focus", choices=("all", "text"), default="all", help="transformers to train")
-    parser.add_argument("--limit", type=int, default=6000, help="rendered clips that may wait")
+    parser.add_argument("--focus", choices=tuple(KINDS), default="all", help="what to draw for or to train")
+    parser.add_argument("--limit", type=int, default=150, help="rendered shards that may wait")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
-    device = torch.device(options.device)
+def _run(options: argparse.Namespace, device: torch.device, worker: Worker) -> None:
     if options.stage == "voices":
         from tools.pocket.voices import build_voice_bank
 
@@ -62,7 +66,7 @@ def _run(options: argparse.Namespace) -> None:
                 voices=options.voices,
                 seed=options.seed,
                 minutes=options.minutes,
-                size=options.size,
+                focus=options.focus,
                 limit=options.limit,
                 device=device,
             )
@@ -70,21 +74,29 @@ def _run(options: argparse.Namespace) -> None:
     elif options.stage == "evaluate":
         from tools.pocket.evaluate import evaluate
 
-        evaluate(options.out, options.voices, device, options.size, options.count)
+        evaluate(options.out, options.voices, device, options.count)
     elif options.stage == "export":
         from tools.pocket.export import export
 
         export(options.resume, options.out)
     else:
-        _train(options, device)
+        _train(options, device, worker)
 
 
-def _train(options: argparse.Namespace, device: torch.device) -> None:
+def _train(options: argparse.Namespace, device: torch.device, worker: Worker) -> None:
+    from tools.pocket.train_judge import train_judge
     from tools.pocket.train_speech import train_speech
+    from tools.pocket.train_text import train_text
     from tools.pocket.train_transformer import train_transformer
     from tools.pocket.train_vae import train_vae
 
-    train = {"speech": train_speech, "vae": train_vae, "transformer": train_transformer}[options.stage]
+    train = {
+        "speech": train_speech,
+        "text": train_text,
+        "vae": train_vae,
+        "transformer": train_transformer,
+        "judge": train_judge,
+    }[options.stage]
     train(
         StageOptions(
             minutes=options.minutes,
@@ -94,9 +106,9 @@ def _train(options: argparse.Namespace, device: torch.device) -> None:
             clips=options.clips,
             voices=options.voices,
             device=device,
-            size=options.size,
             batch=options.batch,
             focus=options.focus,
+            worker=worker,
         )
     )
 

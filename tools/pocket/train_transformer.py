@@ -3,7 +3,6 @@
 import logging
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,85 +13,103 @@ from tools.pocket.conditions import PocketModel
 from tools.pocket.latent_pool import Encoders, Item, LatentPool
 from tools.pocket.muon import Muon
 from tools.pocket.objective import Objective
+from tools.pocket.parallel import GradientSum, SharedClock, Worker
+from tools.pocket.shards import FORMATS, KINDS, Format
 from tools.pocket.tokenizer import train_tokenizer
 from tools.pocket.training_run import Average, Box, Report, StageOptions, adamw
 from wanvideo.defaults import NEGATIVE_CHINESE, NEGATIVE_ENGLISH
+from wanvideo.geometry import latent_frames
 from wanvideo.models.text_encoder import PromptTokenizer
 
+# The kinds of batches a process takes in turn. With several processes the even ones train the text
+# transformer and the odd ones the other, each two of those half a round apart.
 ORDERS = {
-    "all": ("talk", "text", "talk", "motion", "text", "talk", "text"),  # one batch each in turn
+    "all": ("talk", "text", "pair", "text", "motion", "text"),
     "text": ("text",),
+    "picture": ("talk", "pair", "motion"),
 }
-# Text to video alone begins with the first frames of clips, which are pictures and short clips of their own:
-# (share of the time, latent frames).
-TEXT_LENGTHS = ((0.4, 1), (0.2, 3), (0.4, 9))
-TEXT_KINDS = ("shapes", "shapes", "talk", "motion")  # what text-to-video batches show, in equal shares
+FORMAT_ORDER = ("native", "native", "native", "long", "native", "native", "native", "large")
+# Text to video begins with the first frames of clips, which are pictures and short clips of their own:
+# (share of the time, latent frames; None: the whole clip).
+TEXT_LENGTHS = ((0.3, 1), (0.15, 3), (0.55, None))
+TEXT_KINDS = ("shapes", "talk", "shapes", "motion")  # what text-to-video batches show
+TEXT_BATCH = 2  # the text transformer's batches are this much larger
 SNAPSHOT_SECONDS = 90.0
 POOL_CLIPS = 8000
-START_CLIPS = 256
 log = logging.getLogger("pocket")
 
 
 @dataclass(slots=True, kw_only=True)
 class TransformerTraining:
-    """A run: model, averaged weights, pool, optimizers."""
+    """A run: model, averaged weights, pool, optimizers; `focus` is what this process trains."""
 
     model: PocketModel
     average: Average
     objective: Objective
     pool: LatentPool
     optimizers: list[torch.optim.Optimizer]
-    out: Path
-    batch: int
+    gradients: GradientSum
+    options: StageOptions
     focus: str
     saved: float = field(default_factory=time.monotonic)
 
-    def run(self, box: Box) -> None:
+    def run(self, seconds: float) -> None:
         """Steps until the time is over, with a snapshot every one and a half minutes."""
-        report = Report("transformer")
-        order = ORDERS[self.focus]
+        worker = self.options.worker
+        clock = SharedClock(worker, self.options.device)
+        clock.tick()
+        box = Box(seconds=seconds, clock=clock)
+        report = Report(f"transformer {self.focus}")
         while not box.over:
-            kind = order[box.step % len(order)]
-            report.add({kind: self._step(kind, box)})
+            clock.tick()
+            kind, loss = self._step(box)
+            report.add({kind: loss})
             box.advance(self.optimizers)
             report.show(box)
-            if time.monotonic() - self.saved > SNAPSHOT_SECONDS:
+            if worker.leads and time.monotonic() - self.saved > SNAPSHOT_SECONDS:
                 self.save()
-        self.save()
+        if worker.leads:
+            self.save()
 
-    def _step(self, kind: str, box: Box) -> Tensor:
+    def _step(self, box: Box) -> tuple[str, Tensor]:
         self.pool.refresh()
-        item = self._text_batch(box) if kind == "text" else self.pool.sample(kind, self.batch)
+        order = ORDERS[self.focus]
+        turn = box.step + self.options.worker.rank // 2  # two processes of one focus are not in step
+        kind = order[turn % len(order)]
+        shape = FORMAT_ORDER[turn // len(order) % len(FORMAT_ORDER)]
+        if kind == "text":
+            item = self._text_batch(turn // len(order), shape, box.progress)
+        else:
+            item = self.pool.sample(kind, shape, batch_size(self.options.batch, FORMATS[shape]))
         with torch.autocast(item["latents"].device.type, torch.bfloat16):
             loss = self.objective.loss(kind, item)
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        self.gradients.clear()
         loss.backward()
-        nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], 1.0)
+        self.gradients.add_up()
+        nn.utils.clip_grad_norm_(trained(self.model), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
-        self.average.update()
-        return loss
+        if self.options.worker.leads:
+            self.average.update()
+        return f"{kind} {shape}", loss
 
-    def _text_batch(self, box: Box) -> Item:
-        kind = TEXT_KINDS[(box.step // len(ORDERS[self.focus])) % len(TEXT_KINDS)]
-        if self.focus == "all":
-            return self.pool.sample(kind, self.batch)
-        frames = text_length(box.progress)
-        item = self.pool.sample(kind, self.batch * TEXT_LENGTHS[-1][1] // frames)
-        return item | {"latents": item["latents"][:, :, :frames]}
+    def _text_batch(self, turn: int, shape: str, progress: float) -> Item:
+        kind = TEXT_KINDS[turn % len(TEXT_KINDS)]
+        length = text_length(progress) if self.focus == "text" else None
+        batch = batch_size(TEXT_BATCH * self.options.batch, FORMATS[shape], length)
+        item = self.pool.sample(kind, shape, batch)
+        return item if length is None else item | {"latents": item["latents"][:, :, :length]}
 
     def save(self) -> None:
         """Averaged weights to files."""
         self.average.swap()
-        self.model.save(self.out)
+        self.model.save(self.options.out)
         self.average.swap()
         self.saved = time.monotonic()
-        clips = {kind: min(count, self.pool.capacity) for kind, count in self.pool.added.items()}
-        log.info("transformer saved; pool %s", clips)
+        log.info("transformer saved; clips taken up %s", self.pool.added)
 
 
-def text_length(progress: float) -> int:
+def text_length(progress: float) -> int | None:
     """Latent frames of the text batches at this part of the time."""
     end = 0.0
     for share, frames in TEXT_LENGTHS:
@@ -102,9 +119,19 @@ def text_length(progress: float) -> int:
     return TEXT_LENGTHS[-1][1]
 
 
+def batch_size(native: int, form: Format, length: int | None = None) -> int:
+    """Clips with as many tokens as `native` clips of the native format; `length` in latent frames."""
+    base = FORMATS["native"]
+    frames = latent_frames(form.frames) if length is None else length
+    return max(1, round(native * latent_frames(base.frames) * base.size**2 / (frames * form.size**2)))
+
+
 def train_transformer(options: StageOptions) -> None:
     """Train within the time; pocket_vae and pocket_wav2vec2 must be in `out` or `resume`."""
     torch.manual_seed(options.seed)
+    focus = options.focus
+    if options.worker.count > 1:
+        focus = ("text", "picture")[options.worker.rank % 2]
     encoders = load_encoders(options)
     model = PocketModel().to(options.device)
     initialise(model)
@@ -113,12 +140,16 @@ def train_transformer(options: StageOptions) -> None:
     if options.focus == "text":  # what the other transformer relies on stays as it is
         model.requires_grad_(False)
         model.t2v.requires_grad_(True)
+    options.worker.share(list(model.parameters()))
     if options.device.type == "cuda":
         for transformer in (model.i2v, model.t2v):
             for block in transformer.blocks:
-                block.compile(dynamic=False)
-    pool = LatentPool(options.clips, encoders, POOL_CLIPS)
-    pool.fill(START_CLIPS)
+                block.compile(dynamic=True)  # many shapes, few compilations
+    torch.manual_seed(options.seed + 1000 * options.worker.rank)
+    several = options.worker.count > 1  # each process has a renderer of its own
+    clips = options.clips / str(options.worker.rank) if several else options.clips
+    pool = LatentPool(clips, encoders, POOL_CLIPS)
+    pool.fill(set(KINDS[focus]))
     prompts = [
         torch.tensor([encoders.tokenizer.encode(text)], device=options.device)
         for text in ("", NEGATIVE_ENGLISH, "", NEGATIVE_CHINESE)
@@ -129,11 +160,28 @@ def train_transformer(options: StageOptions) -> None:
         objective=Objective(model=model, no_prompts=prompts),
         pool=pool,
         optimizers=build_optimizers(model),
-        out=options.out,
-        batch=options.batch,
-        focus=options.focus,
+        gradients=GradientSum(options.worker, trained(model), contributors(model, options.worker)),
+        options=options,
+        focus=focus,
     )
-    run.run(Box(seconds=60 * options.minutes))
+    run.run(60 * options.minutes)
+
+
+def trained(model: PocketModel) -> list[nn.Parameter]:
+    """What gets gradients."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def contributors(model: PocketModel, worker: Worker) -> list[int]:
+    """How many processes train each of `trained`: even ones the text transformer, odd ones the rest."""
+    text = (worker.count + 1) // 2
+    counts = {"t2v": text, "text": worker.count}
+    rest = max(1, worker.count - text)
+    return [
+        counts.get(name.split(".")[0], rest)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    ]
 
 
 def load_encoders(options: StageOptions) -> Encoders:

@@ -18,6 +18,7 @@ from tools.pocket.training_run import Average, Box, Report, StageOptions, adamw,
 from tools.pocket.vae_start import fold_latent_scale, initialise_for_pictures
 
 HELD_OUT = 16
+MOST_SPEAKERS = 2
 POOL_CLIPS = 2400
 REFRESH_SECONDS = 0.6
 SNAPSHOT_SECONDS = 60.0
@@ -50,12 +51,12 @@ class PixelPool:
     """Clips in video memory as bytes; new ones take the place of the oldest."""
 
     def __init__(self, folder: Path, device: torch.device, capacity: int) -> None:
-        self.reader = ShardReader(folder, keep=True)
+        self.reader = ShardReader(folder, keep=True, shape="native")
         self.device = device
         self.capacity = capacity
         first = self.reader.wait()
         self.video = torch.empty((capacity, *first.video.shape[1:]), dtype=torch.uint8, device=device)
-        self.boxes = torch.zeros(capacity, 4, device=device)
+        self.boxes = torch.zeros(capacity, MOST_SPEAKERS, 4, device=device)
         self.added = 0
         self.refreshed = 0.0
         self.add(first)
@@ -73,11 +74,10 @@ class PixelPool:
         count = len(shard.video)
         places = torch.arange(self.added, self.added + count, device=self.device) % self.capacity
         self.video[places] = shard.video.to(self.device)
-        self.boxes[places] = (
-            torch.zeros(count, 4, device=self.device)
-            if shard.mouth_boxes is None
-            else (shard.mouth_boxes.to(self.device, torch.float32))
-        )
+        self.boxes[places] = 0.0
+        if shard.mouth_boxes is not None:
+            boxes = shard.mouth_boxes.to(self.device, torch.float32).view(count, -1, 4)
+            self.boxes[places, : boxes.shape[1]] = boxes
         self.added += count
 
     def sample(self, phase: Phase) -> tuple[Tensor, Tensor]:
@@ -89,17 +89,17 @@ class PixelPool:
         start = int(torch.randint(length - phase.frames + 1, ()))
         top, left = (int(value) for value in torch.randint(size - crop + 1, (2,)) // 8 * 8)
         window = self.video[:, :, start : start + phase.frames, top : top + crop, left : left + crop]
-        weight = 1 + (MOUTH_WEIGHT - 1) * box_mask(self.boxes[chosen], size)
+        weight = 1 + (MOUTH_WEIGHT - 1) * box_mask(self.boxes[chosen], size).amax(1)
         return to_values(window[chosen]), weight[:, None, None, top : top + crop, left : left + crop]
 
 
 def box_mask(boxes: Tensor, size: int) -> Tensor:
-    """Boxes (B, 4) of x0, y0, x1, y1 in pixels -> 1 inside, 0 outside, (B, size, size)."""
+    """Boxes (..., 4) of x0, y0, x1, y1 in pixels -> 1 inside, 0 outside, (..., size, size)."""
     line = torch.arange(size, device=boxes.device) + 0.5
-    x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
+    x0, y0, x1, y1 = boxes[..., None].unbind(-2)
     inside_x = (line >= x0) & (line <= x1)
     inside_y = (line >= y0) & (line <= y1)
-    return (inside_y[:, :, None] & inside_x[:, None, :]).float()
+    return (inside_y[..., :, None] & inside_x[..., None, :]).float()
 
 
 def reconstruction_loss(

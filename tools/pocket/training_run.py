@@ -4,12 +4,14 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from tools.pocket.parallel import Worker
 
 WARM_UP_STEPS = 100
 REPORT_SECONDS = 20.0
@@ -27,9 +29,9 @@ class StageOptions:
     clips: Path
     voices: Path
     device: torch.device
-    size: int = 192
     batch: int = 32
     focus: str = "all"
+    worker: Worker = Worker()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,12 +41,16 @@ class Box:
     seconds: float
     floor: float = 0.02
     step: int = 0
-    started: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
 
     @property
     def progress(self) -> float:
         """0 at the start, 1 when the time is up."""
-        return min(1.0, (time.monotonic() - self.started) / self.seconds)
+        return min(1.0, (self.clock() - self.started) / self.seconds)
 
     @property
     def over(self) -> bool:
