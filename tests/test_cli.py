@@ -13,11 +13,11 @@ import pytest
 
 from tests.media.media_files import picture, write_sound
 from tests.tiny_models import write_tiny_models
-from wanvideo.attention.sdpa import BACKEND
+from wanvideo.attention.sdpa import BACKENDS
 from wanvideo.cli import main
 from wanvideo.media.probe import probe_sound, probe_video
 from wanvideo.media.video import read_metadata
-from wanvideo.quantization.none import MODE
+from wanvideo.quantization.none import MODES
 
 ROOT = Path(__file__).parents[1]
 Streams = pytest.CaptureFixture[str]
@@ -69,7 +69,7 @@ LAYERS: list[tuple[list[str], dict[str, Any]]] = [
     (["--set", "shift=2.5", "--set", "scheduler=ddim"], {"flow_shift": 2.5, "sampler": "euler"}),
     (
         ["--set", "quantization=none", "--attention", "sdpa"],
-        {"quantization": MODE.name, "attention": BACKEND.name},
+        {"quantization": MODES[0].name, "attention": BACKENDS[0].name},
     ),
     (["--width", "64", "--height", "96"], {"size": [64, 96]}),
 ]
@@ -184,9 +184,9 @@ def test_hardware_in_words_and_as_json(capfd: Streams) -> None:
     streams = capfd.readouterr()
     answer = json.loads(streams.out)
     assert answer["machine"]["cores"] >= 1
-    assert {"name": BACKEND.name, "usable": True, "reason": None} in answer["attention"]
-    assert {"name": MODE.name, "usable": True, "reason": None} in answer["quantization"]
-    for name in (BACKEND.name, MODE.name):
+    assert {"name": BACKENDS[0].name, "usable": True, "reason": None} in answer["attention"]
+    assert {"name": MODES[0].name, "usable": True, "reason": None} in answer["quantization"]
+    for name in (BACKENDS[0].name, MODES[0].name):
         assert name in words.out and name in streams.err
 
 

@@ -19,11 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # Room of wanvideo -> layer; an import goes to a strictly lower one. Halves stand between two rows.
 LAYERS = {
     "errors": 0.0,
-    **dict.fromkeys(("fields", "geometry", "windows"), 0.5),
+    **dict.fromkeys(("cache_folder", "fields", "geometry", "windows"), 0.5),
+    "options": 0.75,
     **dict.fromkeys(("request", "hardware"), 1),
     **dict.fromkeys(("defaults", "stage_clock"), 1.5),
     **dict.fromkeys(("registry", "presets", "placement", "model_cache", "media"), 2),
+    "attention_proof": 2.25,
     **dict.fromkeys(("inputs", "fallback"), 2.5),
+    "effective_mode": 2.75,
     **dict.fromkeys(("attention", "quantization"), 3),
     **dict.fromkeys(("models", "sampling"), 4),
     **dict.fromkeys(("checkpoint", "checks", "settings"), 5),
@@ -34,12 +37,14 @@ LAYERS = {
     "pipeline": 8,
     "jobs": 9,
     **dict.fromkeys(("progress_bar", "wording"), 9.5),
+    **dict.fromkeys(("cli_selftest", "cli_models"), 9.75),
     "cli": 10,
     "__main__": 11,
 }
 UI_LAYER = 10
 HEAVY = {"torch", "diffusers", "transformers", "accelerate"}
-KERNELS = {"sageattention", "sageattn3", "flash_attn", "xformers", "spas_sage_attn", "comfy_kitchen"}
+KERNELS = {"flash_attn", "flash_attn_interface", "xformers", "spas_sage_attn", "comfy_kitchen"}
+KERNELS |= {"sageattention", "sageattn", "sageattn3", "sage3"}
 TASKS = {"talk", "image_to_video", "text_to_video"}
 TASK_ROOMS = {"request", "plan", "conditioning"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 50, 7
@@ -132,20 +137,16 @@ def loads_kernels(module: Module) -> Iterator[str]:
 
 def loads_torch(module: Module) -> Iterator[str]:
     """Options are listed by the plan and the page, so importing one may not load torch."""
-    if module.room in ("attention", "quantization") and option_name(module):
+    if module.room in ("attention", "quantization") and option_names(module):
         yield from (n for n in imports_of(at_import_time(module.tree)) if n.partition(".")[0] in HEAVY)
 
 
-def option_name(module: Module) -> str:
-    """The `name` of `BACKEND = AttentionBackend(...)` or `MODE = QuantizationMode(...)`; else empty."""
-    for node in module.tree.body:
-        value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
-        if isinstance(value, ast.Call) and ast.unparse(value.func) in (
-            "AttentionBackend",
-            "QuantizationMode",
-        ):
-            return next(str(ast.literal_eval(word.value)) for word in value.keywords if word.arg == "name")
-    return ""
+def option_names(module: Module) -> set[str]:
+    """The `name` of every `AttentionBackend(...)` and `QuantizationMode(...)` that is written out."""
+    calls = (node for node in ast.walk(module.tree) if isinstance(node, ast.Call))
+    options = (c for c in calls if ast.unparse(c.func) in ("AttentionBackend", "QuantizationMode"))
+    words = (word for option in options for word in option.keywords if word.arg == "name")
+    return {word.value.value for word in words if isinstance(word.value, ast.Constant)}
 
 
 def compared(module: Module) -> Iterator[str]:
@@ -173,11 +174,8 @@ def _is_constant(node: ast.Name | ast.Attribute) -> bool:
 
 
 def compares_options(module: Module) -> Iterator[str]:
-    others = {option_name(other) for other in MODULES if other.name != module.name} - {
-        "",
-        option_name(module),
-    }
-    yield from (text for text in compared(module) if text in others)
+    others = {name for other in MODULES if other.name != module.name for name in option_names(other)}
+    yield from (text for text in compared(module) if text in others - option_names(module))
 
 
 def compares_tasks(module: Module) -> Iterator[str]:
@@ -233,7 +231,9 @@ RULES: dict[Callable[[Module], Iterator[str]], list[tuple[str, str]]] = {
     loads_kernels: [
         ("wanvideo/models/a.py", "try:\n    import flash_attn.ops\nexcept ImportError:\n    pass")
     ],
-    loads_torch: [("wanvideo/attention/a.py", "from torch import nn\nBACKEND = AttentionBackend(name='a')")],
+    loads_torch: [
+        ("wanvideo/attention/a.py", "from torch import nn\nBACKENDS = (AttentionBackend(name='a'),)")
+    ],
     compares_options: [
         ("wanvideo/plan.py", "x = mode == 'sdpa'"),
         ("wanvideo/plan.py", "x = mode in ('auto', 'disabled')"),
@@ -274,8 +274,7 @@ def test_rule_sees_a_planted_offence(rule: Callable[[Module], Iterator[str]]) ->
 
 
 def test_every_option_file_names_its_option() -> None:
-    names = [option_name(module) for module in MODULES]
-    assert {"sdpa", "disabled"} <= set(names)
+    assert {"sdpa", "disabled"} <= {name for module in MODULES for name in option_names(module)}
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

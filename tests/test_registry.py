@@ -1,6 +1,7 @@
 """The tables made of folders, their contracts, and the way down a fallback chain."""
 
 import logging
+import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+import wanvideo.attention
+import wanvideo.quantization
 from wanvideo.attention.sdpa import attend
 from wanvideo.errors import UserError
 from wanvideo.fallback import choose
 from wanvideo.hardware import Gpu, Hardware, probe_hardware
+from wanvideo.quantization.stored import StoredWeight
 from wanvideo.registry import (
     AttentionBackend,
+    AttentionPlace,
     QuantizationMode,
     _discover,
     attention_backends,
@@ -51,7 +56,7 @@ def backend(
         priority=0,
         fallback=fallback,
         unavailable_reason=reason,
-        load=lambda: attend,
+        load=lambda _: attend,
     )
 
 
@@ -128,19 +133,29 @@ def test_unknown_option_lists_the_names() -> None:
 
 def test_exact_options_are_there_and_exact() -> None:
     assert attention_backends()["sdpa"].unavailable_reason(CPU) is None
-    linear = torch.nn.Linear(4, 4)
-    assert quantization_modes()["disabled"].make_linear(linear) is linear
+    weight, bias = torch.randn(3, 4), torch.randn(3)
+    stored = StoredWeight(format="dense", tensors={"weight": weight}, shape=(3, 4))
+    linear = quantization_modes()["disabled"].make_linear(stored, bias, torch.float32)
+    assert type(linear) is torch.nn.Linear
+    assert torch.equal(linear.weight, weight) and torch.equal(linear.bias, bias)
     query, key, value = torch.randn(3, 2, 5, 3, 8, generator=torch.Generator().manual_seed(0)).unbind()
     scores = torch.einsum("bqhd,bkhd->bhqk", query, key) / 8**0.5
     expected = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), value)
-    torch.testing.assert_close(attention_backends()["sdpa"].load()(query, key, value), expected)
+    exact = attention_backends()["sdpa"].load(AttentionPlace(frames=1, frame_tokens=5))
+    torch.testing.assert_close(exact(query, key, value), expected)
 
 
 BROKEN = {
-    "no constant": ({"a": ""}, TypeError, "options.a must define BACKEND as a AttentionBackend"),
-    "another kind": ({"a": "BACKEND = 'sdpa'"}, TypeError, "must define BACKEND"),
+    "no constant": ({"a": ""}, TypeError, "options.a must define BACKENDS as a tuple of AttentionBackend"),
+    "no row": ({"a": "BACKENDS = ()"}, TypeError, "must define BACKENDS"),
+    "no tuple": (
+        {"a": "from wanvideo.attention.sdpa import BACKENDS\nBACKENDS = BACKENDS[0]"},
+        TypeError,
+        "must define BACKENDS",
+    ),
+    "another kind": ({"a": "BACKENDS = ('sdpa',)"}, TypeError, "must define BACKENDS"),
     "a name twice": (
-        dict.fromkeys(("a", "b"), "from wanvideo.attention.sdpa import BACKEND"),
+        dict.fromkeys(("a", "b"), "from wanvideo.attention.sdpa import BACKENDS"),
         ValueError,
         "a name or alias is taken twice",
     ),
@@ -158,10 +173,15 @@ def test_folder_that_breaks_the_contract_is_refused(
     monkeypatch.syspath_prepend(tmp_path)
     try:
         with pytest.raises(error, match=text):
-            _discover("options", "BACKEND", AttentionBackend)
+            _discover("options", "BACKENDS", AttentionBackend)
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "options"]:
             del sys.modules[name]
+
+
+def test_support_files_have_no_rows() -> None:
+    for package in (wanvideo.attention, wanvideo.quantization):
+        assert set(package.SUPPORT) < {found.name for found in pkgutil.iter_modules(package.__path__)}
 
 
 def test_tables_are_ordered_for_the_automatic_choice() -> None:

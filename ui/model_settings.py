@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import gradio as gr
 
 from ui.cards import as_sentence, card, table
 from ui.fields import Widget, build_field
 from ui.texts import say
+from wanvideo.attention_proof.proof import read_proofs
 from wanvideo.checkpoint.folders import describe_folder, model_names
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.refusal import Refusal
+from wanvideo.fallback import obstacle
 from wanvideo.hardware import Hardware
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import model_folders
@@ -41,8 +42,10 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
             widgets["base_precision"] = build_field("base_precision")
             widgets["quantization"] = build_field("quantization")
             gr.HTML(quantization_guide(machine))
+            widgets["requantize"] = build_field("requantize")
             widgets["attention"] = build_field("attention")
             gr.HTML(attention_guide(machine))
+            widgets["per_block_mean"] = build_field("per_block_mean")
             widgets["strict"] = build_field("strict")
         with gr.Column(scale=6, min_width=340):
             plan = gr.HTML(plan_card(None), elem_id="plan")
@@ -53,21 +56,21 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
 
 def attention_guide(machine: Hardware) -> str:
     """Every backend with whether it runs here, and if not, why."""
-    rows = [(row.name, row.label, _usable(row, machine)) for row in attention_backends().values()]
+    proofs = read_proofs(machine)
+    rows = [
+        (row.name, row.label, obstacle(row, machine, proofs) or say("usable"))
+        for row in attention_backends().values()
+    ]
     return card(say("guide_attention"), table(rows, say("guide_columns").split("|")), "guide")
 
 
 def quantization_guide(machine: Hardware) -> str:
     """Every mode with its storage, and whether it runs here."""
     rows = [
-        (row.name, row.label, f"{row.bytes_per_weight:g}", _usable(row, machine))
+        (row.name, row.label, f"{row.bytes_per_weight:g}", obstacle(row, machine, None) or say("usable"))
         for row in quantization_modes().values()
     ]
     return card(say("guide_quantization"), table(rows, say("guide_columns_bytes").split("|")), "guide")
-
-
-def _usable(row: Any, machine: Hardware) -> str:
-    return row.unavailable_reason(machine) or say("usable")
 
 
 def plan_card(plan: GenerationPlan | None) -> str:

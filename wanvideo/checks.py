@@ -8,7 +8,7 @@ from typing import Any
 
 from wanvideo.defaults import SOURCES, SPEECH_FPS
 from wanvideo.errors import UserError
-from wanvideo.fallback import AUTO
+from wanvideo.fallback import AUTO_NAMES
 from wanvideo.geometry import check_frames, check_size, speaker_halves, token_pixels, visible_part
 from wanvideo.inputs import InputFacts
 from wanvideo.media.probe import PictureFacts, VideoFacts
@@ -100,5 +100,5 @@ def _check_lengths(request: GenerationRequest) -> None:
 
 
 def _check_name(table: Mapping[str, Any], name: str, what: str) -> None:
-    if name != AUTO:
+    if name not in AUTO_NAMES:
         resolve(table, name, what)

@@ -13,7 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from wanvideo.attention_proof.proof import read_proofs
+from wanvideo.cli_models import add_flags, run_models
+from wanvideo.cli_selftest import report_lines, run_selftest
 from wanvideo.errors import Cancelled, UserError
+from wanvideo.fallback import obstacle
 from wanvideo.fields import read_values
 from wanvideo.hardware import probe_hardware
 from wanvideo.model_cache import ModelCache, open_cache
@@ -58,13 +62,13 @@ def _speak_utf8() -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    _make(_plans(arguments), as_json=arguments.json)
+    _make(_plans(arguments, carried_out=True), as_json=arguments.json)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
     preset = load_preset(DEMO_PRESET)
     request, options = join_layers([preset.request, preset.options])
-    _make(prepare(request, options, arguments.output), as_json=arguments.json)
+    _make(prepare(request, options, arguments.output, tries_attention=True), as_json=arguments.json)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -81,14 +85,47 @@ def _hardware(arguments: argparse.Namespace) -> None:
     machine, out = probe_hardware(), _human(arguments.json)
     print("\n".join(describe_machine(machine)), file=out)
     answer: dict[str, Any] = {"machine": {**asdict(machine), "device": machine.device}}
+    proofs = read_proofs(machine)
     for title, table in (("attention", attention_backends()), ("quantization", quantization_modes())):
-        reasons = {name: option.unavailable_reason(machine) for name, option in table.items()}
+        reasons = {name: obstacle(option, machine, proofs) for name, option in table.items()}
         answer[title] = [{"name": n, "usable": why is None, "reason": why} for n, why in reasons.items()]
         print(
             f"{title}:", *(f"{n:<24} {why or 'usable'}" for n, why in reasons.items()), sep="\n  ", file=out
         )
     if arguments.json:
         print(json.dumps(answer))
+
+
+def _selftest(arguments: argparse.Namespace) -> None:
+    found = run_selftest(
+        probe_hardware(), lambda line: print(line, file=sys.stderr, flush=True), again=arguments.again
+    )
+    report = "\n".join(report_lines(found))
+    print(report, file=_human(arguments.json))
+    if arguments.report:
+        arguments.report.write_text(f"{report}\n", encoding="utf-8")
+    if arguments.json:
+        print(json.dumps(found.as_json()))
+
+
+def _selftest_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="also write the text to this file, to send"
+    )
+    parser.add_argument("--again", action="store_true", help="test also what was tested before")
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    bar = ProgressBar(sys.stderr)
+    try:
+        with stoppable(bar) as progress:
+            made = run_models(arguments, progress)
+    finally:
+        bar.close()
+    size, before = made["bytes"] / 1e9, made["source_bytes"] / 1e9
+    print(f"{made['output']}\n{size:.2f} GB of {before:.2f} GB", file=_human(arguments.json))
+    if arguments.json:
+        print(json.dumps(made))
 
 
 def _make(plans: Sequence[GenerationPlan], *, as_json: bool) -> None:
@@ -120,7 +157,7 @@ def _make_one(plan: GenerationPlan, cache: ModelCache) -> tuple[Path, float]:
     return result.output, result.seconds
 
 
-def _plans(arguments: argparse.Namespace) -> tuple[GenerationPlan, ...]:
+def _plans(arguments: argparse.Namespace, *, carried_out: bool = False) -> tuple[GenerationPlan, ...]:
     """Preset, then request file, then flags and --set."""
     layers: list[Mapping[str, Any]] = []
     if arguments.preset:
@@ -129,7 +166,7 @@ def _plans(arguments: argparse.Namespace) -> tuple[GenerationPlan, ...]:
     if arguments.request:
         layers.append(read_request_file(arguments.request))
     request, options = join_layers([*layers, _flags(arguments)])
-    return prepare(request, options, arguments.output)
+    return prepare(request, options, arguments.output, tries_attention=carried_out)
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -197,6 +234,8 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--output", type=Path, metavar="FILE", help="the mp4 to make")
         if command.fields:
             _add_fields(added)
+        if command.flags:
+            command.flags(added)
     return parser
 
 
@@ -225,12 +264,13 @@ _METAVARS = {"path": "PATH", "int": "N", "float": "X", "floats": "X", "name": "N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A subcommand; `fields` when it takes every flag of the field table."""
+    """A subcommand; `fields` when it takes every flag of the field table, `flags` adds its own."""
 
     run: Callable[[argparse.Namespace], None]
     help: str
     output: bool = False
     fields: bool = False
+    flags: Callable[[argparse.ArgumentParser], None] | None = None
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -240,4 +280,8 @@ COMMANDS: Mapping[str, Command] = {
         run=_plan, help="show what generate would do, without loading a model", output=True, fields=True
     ),
     "hardware": Command(run=_hardware, help="show this machine and which options it can run"),
+    "models": Command(run=_models, help="convert a checkpoint to another format", flags=add_flags),
+    "selftest": Command(
+        run=_selftest, help="test every attention backend on this machine", flags=_selftest_flags
+    ),
 }

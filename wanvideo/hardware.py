@@ -12,6 +12,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+BF16_CAPABILITY = (8, 0)  # cards before Ampere multiply bf16 very slowly
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
@@ -41,6 +43,13 @@ class Hardware:
         """The torch device that work runs on."""
         return "cuda" if self.gpus and self.torch_has_cuda else "cpu"
 
+    @property
+    def dtype(self) -> str:
+        """The dtype that suits the device: "bf16", "fp16" or "fp32"."""
+        if self.device == "cpu":
+            return "fp32"
+        return "bf16" if self.gpus[0].compute_capability >= BF16_CAPABILITY else "fp16"
+
 
 def probe_hardware() -> Hardware:
     """Ask NVML and the operating system. A machine without an NVIDIA driver simply has no cards.
@@ -59,17 +68,20 @@ def probe_hardware() -> Hardware:
         ram_bytes=memory.total,
         free_ram_bytes=memory.available,
         system=f"{platform.system()} {platform.release()}",
-        torch_has_cuda=_torch_has_cuda(),
+        torch_has_cuda=bool(torch_cuda()),
     )
 
 
-def _torch_has_cuda() -> bool:
-    """Whether the installed torch was built for CUDA; read from its version file, as importing it is slow."""
+def torch_cuda() -> str:
+    """The CUDA version that the installed torch was built for, else empty; read from its version file, as
+    importing it is slow.
+    """
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
-        return False
+        return ""
     written = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
-    return re.search(r"^cuda\b.*=\s*['\"]", written, re.MULTILINE) is not None
+    version = re.search(r"^cuda\b.*=\s*['\"]([^'\"]*)", written, re.MULTILINE)
+    return version.group(1) if version else ""
 
 
 def _probe_gpus() -> tuple[Gpu, ...]:

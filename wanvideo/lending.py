@@ -1,8 +1,10 @@
 """One job's models, lent through the cache: what to load, on which device, in which dtype."""
 
+import logging
+import time
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -10,9 +12,14 @@ import torch
 from wanvideo.checkpoint import load
 from wanvideo.checkpoint.catalog import ModelSet
 from wanvideo.checkpoint.inspect import CheckpointFacts
+from wanvideo.checkpoint.quantized_linears import Progress
+from wanvideo.checkpoint.requantized import denser_copy
+from wanvideo.effective_mode import as_stored_mode
 from wanvideo.model_cache import ModelCache
 from wanvideo.models.text_encoder import PromptTokenizer
 from wanvideo.models.transformer import WanTransformer
+from wanvideo.quantization.stored import FORMAT_NAMES
+from wanvideo.registry import QuantizationMode, quantization_modes
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -20,30 +27,38 @@ if TYPE_CHECKING:
     from transformers import CLIPVisionModel, UMT5EncoderModel, Wav2Vec2Model
 
 Module = TypeVar("Module", bound="nn.Module")
+log = logging.getLogger(__name__)
 
+SAY_SECONDS = 0.5  # between two words about a model that is being loaded
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobModels:
-    """Each method lends one model inside a `with`; attention, swap and prompts are no part of a key."""
+    """Each method lends one model inside a `with`; attention, swap and prompts are no part of a key.
+
+    `quantization` is the mode that runs; `as_stored` keeps fp8 weights under a 4-bit one. `say` is told how
+    far loading is, and may raise to stop it.
+    """
 
     files: ModelSet
     cache: ModelCache
     device: str
     dtype: torch.dtype
+    quantization: str | None = None
+    as_stored: bool = False
+    say: Callable[[str], None] = lambda _: None
 
     def transformer(self) -> AbstractContextManager[WanTransformer]:
         """The diffusion model, with the audio module joined on when the task has one; blocks in the job's
-        dtype.
+        dtype, their big linears in its quantization mode.
         """
         parts = [self.files.transformer, *([self.files.audio] if self.files.audio else [])]
-        return self._lend(
-            "model",
-            parts,
-            self.dtype,
-            lambda: load.load_transformer(parts[0], self.files.audio, dtype=self.dtype, device=self.device),
-        )
+        mode = self._mode()
+        name = f"model ({mode.name})" if mode.store is not None else "model"
+        size = sum(facts.bytes_in(mode, self.dtype.itemsize) for facts in parts)
+        key = self._key(name, parts, self.dtype, mode.name, mode.accepts)
+        return self.cache.use(name, key, lambda: self._load_transformer(mode, parts), expected_bytes=size)
 
     def text_encoder(self) -> "AbstractContextManager[UMT5EncoderModel]":
         """UMT5 in the job's dtype."""
@@ -83,10 +98,49 @@ class JobModels:
     def _lend(
         self, name: str, parts: list[CheckpointFacts], dtype: torch.dtype, build: Callable[[], Module]
     ) -> AbstractContextManager[Module]:
-        files = [file for facts in parts for file in facts.files]
-        key: Hashable = (name, tuple((file, file.stat().st_mtime_ns) for file in files), dtype, self.device)
         size = sum(facts.num_parameters for facts in parts) * dtype.itemsize
+        key = self._key(name, parts, dtype)
         return self.cache.use(name, key, lambda: build().eval().requires_grad_(False), expected_bytes=size)
+
+    def _key(
+        self, name: str, parts: list[CheckpointFacts], dtype: torch.dtype, *more: Hashable
+    ) -> tuple[Hashable, ...]:
+        files = [file for facts in parts for file in facts.files]
+        return (name, tuple((file, file.stat().st_mtime_ns) for file in files), dtype, self.device, *more)
+
+    def _mode(self) -> QuantizationMode:
+        table = quantization_modes()
+        mode = as_stored_mode(table) if self.quantization is None else table[self.quantization]
+        return replace(mode, accepts=frozenset(FORMAT_NAMES)) if self.as_stored else mode
+
+    def _load_transformer(self, mode: QuantizationMode, parts: list[CheckpointFacts]) -> WanTransformer:
+        if mode.store is not None:
+            kind = mode.name.partition("_")[0].upper()
+            log.info("[INFO] %s quantization mode enabled (%s)", kind, mode.name)
+        if not self.as_stored:
+            again = self._reporter("re-quantizing", "tensors")
+            parts = [denser_copy(facts, mode, self.device, again) for facts in parts]
+        return load.load_transformer(
+            parts[0],
+            parts[1] if len(parts) > 1 else None,
+            dtype=self.dtype,
+            device=self.device,
+            mode=mode,
+            progress=self._reporter("loading the model", "layers"),
+        )
+
+    def _reporter(self, work: str, things: str) -> Progress:
+        """A callback that says how far the work is, a few times a second."""
+        said = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal said
+            if time.monotonic() - said >= SAY_SECONDS:
+                said = time.monotonic()
+                self.say(f"{work}: {done} of {total} {things}")
+                log.info("[LOAD] %s: %d of %d %s", work, done, total, things)
+
+        return report
 
 
 def _present(facts: CheckpointFacts | None) -> CheckpointFacts:

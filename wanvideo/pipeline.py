@@ -2,6 +2,8 @@
 one file.
 """
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from wanvideo.lending import DTYPES, JobModels
 from wanvideo.media.color import match_colors
 from wanvideo.media.pictures import to_frames
 from wanvideo.model_cache import ModelCache
+from wanvideo.models.transformer import WanTransformer, token_grid
 from wanvideo.models.vae import decode
 from wanvideo.plan import GenerationPlan
-from wanvideo.registry import attention_backends
-from wanvideo.request import ignore_progress
+from wanvideo.registry import AttentionPlace, attention_backends
+from wanvideo.request import AS_STORED, ignore_progress
 from wanvideo.sampling.denoise import denoise
 from wanvideo.sampling.guidance import Apg, Guidance, check_finite
 from wanvideo.sampling.preview import LatentPreview
@@ -26,6 +29,8 @@ from wanvideo.sampling.samplers import find_sampler
 from wanvideo.sampling.steppers import Stepper, make_stepper
 from wanvideo.stage_clock import Progress, StageClock
 from wanvideo.windows import Window
+
+log = logging.getLogger(__name__)
 
 NOISE_STRIDE = 1_000_003  # between the noise seeds of successive windows
 
@@ -49,7 +54,7 @@ def generate(
     does; what is finished stays on disk (`finished_file.keep_finished` makes a file of it).
     """
     clock = StageClock(progress, len(plan.windows))
-    models = JobModels(files=plan.models, cache=cache, device=plan.device, dtype=DTYPES[plan.dtype])
+    models = _models(plan, cache, clock)
     folder = job_folder(plan)
     inputs = encode_inputs(plan, models, clock.enter)
     for window in plan.windows[folder.finished() :]:
@@ -68,6 +73,18 @@ def generate(
     output = join_windows(plan, folder, plan.output)
     clear_windows(folder)
     return GenerationResult(output=output, plan=plan, seconds=clock.total(), stages=clock.stages())
+
+
+def _models(plan: GenerationPlan, cache: ModelCache, clock: StageClock) -> JobModels:
+    return JobModels(
+        files=plan.models,
+        cache=cache,
+        device=plan.device,
+        dtype=DTYPES[plan.dtype],
+        quantization=plan.quantization,
+        as_stored=plan.options.requantize == AS_STORED,
+        say=clock.say,
+    )
 
 
 def _denoise_window(
@@ -99,7 +116,6 @@ def _denoise_window(
         clock.step(index - settings.steps.start + 1, len(settings.steps), preview.push(estimate))
 
     with models.transformer() as transformer, torch.no_grad():
-        transformer.set_attention(attention_backends()[plan.attention].load())
         latents = _first_latents(plan, inputs, noise, stepper).to(plan.device)
         predict = predictor(transformer, conditions, latents, settings.riflex_freq_index)
         latents = denoise(
@@ -107,12 +123,29 @@ def _denoise_window(
             latents,
             stepper,
             guidance,
-            settings.steps,
+            _steps(plan, transformer, token_grid(latents)),
             on_step,
             motion_latents=conditions.motion_latents,
         )
     check_finite(latents)
     return latents[0]
+
+
+def _steps(plan: GenerationPlan, transformer: WanTransformer, grid: tuple[int, int, int]) -> Iterator[int]:
+    """The steps of the plan, one by one; the model's self-attention is set as each begins."""
+    log.info("Using %s attention", plan.attention)
+    load, steps = attention_backends()[plan.attention].load, plan.settings.steps
+    for count, index in enumerate(steps):
+        place = AttentionPlace(
+            step=count,
+            steps=len(steps),
+            frames=grid[0],
+            frame_tokens=grid[1] * grid[2],
+            speakers=plan.speakers if plan.uses_speech else 1,
+            per_block_mean=plan.options.per_block_mean,
+        )
+        transformer.set_attention(load, place)
+        yield index
 
 
 def _first_latents(plan: GenerationPlan, inputs: JobInputs, noise: Tensor, stepper: Stepper) -> Tensor:

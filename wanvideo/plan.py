@@ -4,26 +4,29 @@ Pure arithmetic: no GPU, no files, no torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wanvideo.cache_folder import REQUANTIZED, cache_folder
 from wanvideo.checkpoint.catalog import ModelSet
 from wanvideo.checks import check_made, check_request
 from wanvideo.defaults import NATIVE_SIZES, SPEECH_FPS
+from wanvideo.effective_mode import EffectiveMode, WantedMode, effective_mode, makes_denser
 from wanvideo.errors import UserError
-from wanvideo.fallback import choose
+from wanvideo.fallback import AUTO, Proofs, choose
 from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_tier
 from wanvideo.hardware import Hardware
 from wanvideo.idle_fields import idle_fields
 from wanvideo.inputs import InputFacts
 from wanvideo.media.probe import PictureFacts, VideoFacts
+from wanvideo.model_cache import WEIGHTS_SHARE
 from wanvideo.registry import attention_backends, quantization_modes
-from wanvideo.request import REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOptions
+from wanvideo.request import AS_STORED, REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOptions
 from wanvideo.settings import Settings, make_settings, may_start_from_video, step_slice, with_defaults
 from wanvideo.windows import Window, plan_windows
 
-BF16_CAPABILITY = (8, 0)  # cards before Ampere multiply bf16 very slowly
+DENSE_BYTES = 2  # of a weight in bf16 or fp16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +106,11 @@ def make_plan(
     models: ModelSet,
     machine: Hardware,
     output: Path,
+    proofs: Proofs | None = None,
 ) -> GenerationPlan:
-    """Decide everything. `request.seed` must be set. Raises UserError for what can't be done."""
+    """Decide everything. `request.seed` must be set; `proofs` tells how trials of attention backends went on
+    this machine. Raises UserError for what can't be done.
+    """
     notes: list[str] = []
     check_request(request, options, facts)
     asked = with_defaults(request, models.profile.defaults)
@@ -116,8 +122,10 @@ def make_plan(
     settings = make_settings(request, asked, steps, quality_tier(height, width), windows[0].frames)
     notes += [sentence.rstrip(".") for sentence in models.passed_over]
     notes += idle_fields(request, settings, len(windows))
-    backend = choose(attention_backends(), options.attention, "attention", machine, options.strict, notes)
-    mode = choose(quantization_modes(), options.quantization, "quantization", machine, options.strict, notes)
+    backend = choose(
+        attention_backends(), options.attention, "attention", machine, options.strict, notes, proofs
+    )
+    mode = _quantization(options, models, machine)
     return GenerationPlan(
         request=request,
         options=options,
@@ -130,11 +138,11 @@ def make_plan(
         prompts=_prompts(request.prompt, len(windows)),
         seed=request.seed,
         device=machine.device,
-        dtype=_precision(options.base_precision, machine),
+        dtype=machine.dtype if options.base_precision == AUTO else options.base_precision,
         attention=backend.name,
-        quantization=mode.name,
+        quantization=mode.mode.name,
         output=output,
-        notes=tuple(notes),
+        notes=(*notes, *mode.notes),
     )
 
 
@@ -195,9 +203,22 @@ def _prompts(prompt: str, windows: int) -> tuple[str, ...]:
     return tuple((parts + parts[-1:] * windows)[:windows])
 
 
-def _precision(asked: str, machine: Hardware) -> str:
-    if asked != "auto":
-        return asked
-    if machine.device == "cpu":
-        return "fp32"
-    return "bf16" if machine.gpus[0].compute_capability >= BF16_CAPABILITY else "fp16"
+def _quantization(options: RuntimeOptions, models: ModelSet, machine: Hardware) -> EffectiveMode:
+    """The mode that runs, with the size of what is kept of it on disk among its notes."""
+    parts = [part for part in (models.transformer, models.audio) if part is not None]
+    dense = sum(part.num_parameters for part in parts) * DENSE_BYTES
+    card = machine.gpus[0].total_bytes if machine.gpus else 0
+    wanted = WantedMode(
+        name=options.quantization,
+        strict=options.strict,
+        as_stored=options.requantize == AS_STORED,
+        fits_dense=dense <= card * WEIGHTS_SHARE,
+    )
+    table = quantization_modes()
+    found = effective_mode(table, wanted, machine, models.transformer.stored)
+    denser = [part for part in parts if makes_denser(table, found.mode, part.stored)]
+    if not denser or wanted.as_stored:
+        return found
+    size = sum(part.bytes_in(found.mode) for part in denser) / 1e9
+    note = f"the 4-bit weights are kept for the next time: {size:.1f} GB in {cache_folder(REQUANTIZED)}"
+    return replace(found, notes=(*found.notes, note))

@@ -7,12 +7,16 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from wanvideo.attention_proof.proof import read_proofs
+from wanvideo.attention_proof.prove import prove
 from wanvideo.checkpoint.catalog import resolve_models
 from wanvideo.checks import check_request
 from wanvideo.errors import UserError
-from wanvideo.hardware import probe_hardware
+from wanvideo.fallback import Proofs, next_untried
+from wanvideo.hardware import Hardware, probe_hardware
 from wanvideo.inputs import inspect_inputs
 from wanvideo.plan import GenerationPlan, make_plan
+from wanvideo.registry import attention_backends
 from wanvideo.request import OPTION_FIELDS, RANDOM_SEED, GenerationRequest, RuntimeOptions
 
 PROJECT = Path(__file__).parents[1]
@@ -20,23 +24,42 @@ POCKET = PROJECT / "models" / "pocket"
 
 
 def prepare(
-    request: GenerationRequest, options: RuntimeOptions, output: Path | None = None
+    request: GenerationRequest,
+    options: RuntimeOptions,
+    output: Path | None = None,
+    *,
+    tries_attention: bool = False,
 ) -> tuple[GenerationPlan, ...]:
-    """One plan per variation (`request.count`), with seeds drawn and names chosen. Raises UserError."""
+    """One plan per variation (`request.count`), with seeds drawn and names chosen. Raises UserError.
+
+    `tries_attention`, for plans that will be carried out: a backend that they would use and that was never
+    tried on this card is tried first, which takes some seconds, once.
+    """
     _check_output(output or Path(options.output_dir) / "name.mp4")
     facts = inspect_inputs(request)
     check_request(request, options, facts)  # its mistakes are told before what the models folder lacks
     speakers = max(1, len(request.audio))
     models = resolve_models(request.task, request.model, model_folders(options), speakers)
     machine = probe_hardware()
+    proofs = _proofs(options.attention, machine, tries_attention)
     first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed
     plans = []
     for variation in range(request.count):
         seeded = replace(request, seed=first + variation, count=1)
-        plans.append(
-            make_plan(seeded, options, facts, models, machine, _output(seeded, options, output, variation))
-        )
+        file = _output(seeded, options, output, variation)
+        plans.append(make_plan(seeded, options, facts, models, machine, file, proofs))
     return tuple(plans)
+
+
+def _proofs(attention: str, machine: Hardware, tries: bool) -> Proofs:
+    """What is known of the backends here, and, if it `tries`, all that the choice of one depends on."""
+    proofs, table = read_proofs(machine), attention_backends()
+    while tries and machine.device != "cpu":
+        row = next_untried(table, attention, machine, proofs)
+        if row is None:
+            break
+        proofs[row.name] = prove(row.name, machine)
+    return proofs
 
 
 def _check_output(output: Path) -> None:

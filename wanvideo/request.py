@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from wanvideo.fields import read_values, row, table_of
+from wanvideo.options import AS_STORED as AS_STORED
+from wanvideo.options import RuntimeOptions as RuntimeOptions
 
 TALK, IMAGE_TO_VIDEO, TEXT_TO_VIDEO = "talk", "image_to_video", "text_to_video"
 TASKS = (TALK, IMAGE_TO_VIDEO, TEXT_TO_VIDEO)
@@ -210,31 +212,6 @@ class GenerationRequest:
     riflex_freq_index: int = row(
         "int", 0, "RIFLEx frequency", "0 off; keeps very long clips from repeating", low=0, high=20
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeOptions:
-    """How to run it. "auto" is decided by the planner from the machine; a set value is never changed
-    silently.
-    """
-
-    base_precision: str = row(
-        "choice",
-        "auto",
-        "Base precision",
-        "dtype the transformer computes in",
-        choices=("auto", "bf16", "fp16", "fp32"),
-        value_aliases=(("bf16_fast", "bf16"),),
-    )
-    quantization: str = row(
-        "name", "auto", "Quantization", "how the big weights are stored", flag="--quantization"
-    )
-    attention: str = row(
-        "name", "auto", "Attention Mode", "how self-attention is computed", flag="--attention"
-    )
-    strict: bool = row("bool", False, "Strict", "an option that can't run here is an error", flag="--strict")
-    output_dir: str = row("path", "outputs", "Output folder", "where results go", flag="--output-dir")
-    models_dir: str = row("path", "models", "Models folder", "where checkpoints are", flag="--models-dir")
 
 
 REQUEST_FIELDS = table_of(GenerationRequest)

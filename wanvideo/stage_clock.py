@@ -45,6 +45,14 @@ class StageClock:
             )
         )
 
+    def say(self, message: str) -> None:
+        """Something worth knowing happens within the current stage."""
+        self._progress(
+            ProgressEvent(
+                stage=self._stage or "", window=self._window, windows=self._windows, message=message
+            )
+        )
+
     def stages(self) -> dict[str, float]:
         """Seconds per stage so far; ends the current one."""
         self._close()

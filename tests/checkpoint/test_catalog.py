@@ -70,9 +70,8 @@ def test_a_complete_set_keeps_to_its_own_side(models: Path, pocket: Path) -> Non
         resolve_models(IMAGE_TO_VIDEO, "tiny_i2v", [models, pocket])
 
 
-def scaled(folder: Path) -> Path:
-    shapes = diffusion(256) | {"blocks.0.self_attn.q.scale_weight": [1]}
-    return write(folder / "wan_fp8.safetensors", shapes)
+def eight_bit_integers(folder: Path) -> Path:
+    return write(folder / "wan_int8.safetensors", diffusion(256), "U8")
 
 
 def truncated(folder: Path) -> Path:
@@ -82,7 +81,7 @@ def truncated(folder: Path) -> Path:
 
 
 UNUSABLE: list[tuple[Callable[[Path], Path], str]] = [
-    (scaled, "fp8 weights with scales"),
+    (eight_bit_integers, "weights of type U8"),
     (truncated, "incomplete"),
     (lambda folder: write_gguf(folder / "wan-i2v-Q8_0.gguf", b"wan"), "GGUF"),
     (lambda folder: write(folder / "wan22.safetensors", diffusion(3072)), "Wan 2.2 5B"),
@@ -111,18 +110,18 @@ def test_what_is_no_model_of_this_task_is_not_told(tmp_path: Path, pocket: Path)
     folder = tmp_path / "models"
     write(folder / "style.safetensors", {"blocks.0.self_attn.q.lora_A.weight": [4, 4]})
     write(folder / "sd15.safetensors", {"model.layers.0.weight": [4, 4]}, "F8_E4M3")
-    write(folder / "t2v_fp8.safetensors", diffusion(256, image=False), "F8_E4M3")
+    write(folder / "t2v_int8.safetensors", diffusion(256, image=False), "U8")
     write_gguf(folder / "llama.gguf", b"llama")
     (folder / "upscaler.pth").write_bytes(b"not of torch")
     assert resolve_models(IMAGE_TO_VIDEO, None, [folder, pocket]).passed_over == ()
-    assert "t2v_fp8" in resolve_models(TEXT_TO_VIDEO, None, [folder, pocket]).passed_over[0]
+    assert "t2v_int8" in resolve_models(TEXT_TO_VIDEO, None, [folder, pocket]).passed_over[0]
     assert len(describe_folder([folder])[1]) == 5
 
 
 def test_a_refused_companion_stands_beside_what_is_lacking(models: Path, pocket: Path) -> None:
-    write(models / "talk_fp8.safetensors", audio_layers(256), "F8_E4M3")
+    write(models / "talk_int8.safetensors", audio_layers(256), "U8")
     over = resolve_models(TALK, None, [models, pocket]).passed_over
-    assert len(over) == 1 and "lacks its InfiniteTalk module (talk_fp8.safetensors has" in over[0]
+    assert len(over) == 1 and "lacks its InfiniteTalk module (talk_int8.safetensors has" in over[0]
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_published_files(manifest: str, factor: int, expected: dict[str, Any], t
     shapes = shrunk(manifest, factor)
     facts = inspect_checkpoint(write_header(tmp_path / "any_name.safetensors", typed(shapes)))
     assert {name: getattr(facts, name) for name in expected} == expected
-    assert (facts.prefix, facts.dtypes, facts.format) == ("", ("BF16",), "plain")
+    assert (facts.prefix, facts.dtypes, facts.stored.weights) == ("", ("BF16",), "dense")
     assert facts.bytes == 2 * facts.num_parameters > 0
 
 
@@ -116,14 +116,13 @@ REFUSED: list[tuple[str, Tensors]] = [
     ("no CLIP branch", typed({"patch_embedding.weight": [128, 36, 1, 2, 2]})),
     ("first-last-frame", typed(MINIMAL_I2V | {"img_emb.emb_pos": [1, 514, 80]})),
     (
-        "fp8 weights with scales",
-        typed(MINIMAL_I2V) | QUANTIZED | typed({"blocks.0.self_attn.q.scale_weight": [1]}),
+        "type U8; this format is not supported yet",
+        typed(MINIMAL_I2V) | {"blocks.0.self_attn.q.weight": ("U8", [128, 64])},
     ),
     (
-        "quantized weights with scales",
-        typed(MINIMAL_I2V) | QUANTIZED | typed({"blocks.0.self_attn.q.weight_scale": [1]}),
+        "fp8 weights with a scale per block",
+        typed(MINIMAL_I2V) | QUANTIZED | typed({"blocks.0.self_attn.q.weight_scale": [128, 8]}),
     ),
-    ("type F8_E4M3; this format is not supported yet", typed(MINIMAL_I2V) | QUANTIZED),
     ("is a LoRA", typed({"diffusion_model.blocks.0.self_attn.q.lora_A.weight": [4, 128]})),
     ("not a model of Wan 2.1", typed({"model.layers.0.mlp.weight": [4, 4]})),
     ("blocks.0.audio_cross_attn.q_linear.weight is missing", typed({"audio_proj.proj1.weight": [8, 60]})),
@@ -138,6 +137,22 @@ REFUSED: list[tuple[str, Tensors]] = [
         ),
     ),
 ]
+
+
+def test_facts_say_how_the_weights_are_kept(tmp_path: Path) -> None:
+    """Of the linears of the blocks; the rest does not count, and scales are no parameters."""
+    plain = inspect_checkpoint(
+        write_header(tmp_path / "a.safetensors", typed(MINIMAL_I2V) | QUANTIZED)
+    ).stored
+    assert (plain.weights, plain.others, plain.scaled) == ("dense", ("e4m3",), False)
+    more = {f"blocks.0.self_attn.{name}.weight": ("F8_E4M3", [128, 128]) for name in "kvo"}
+    scale = typed({"blocks.0.self_attn.q.scale_weight": [1]}, "F32")
+    tensors = typed(MINIMAL_I2V) | QUANTIZED | more | scale | {"scaled_fp8": ("F8_E4M3", [2])}
+    facts = inspect_checkpoint(write_header(tmp_path / "b.safetensors", tensors))
+    assert (facts.stored.weights, facts.stored.others, facts.stored.scaled) == ("e4m3", ("dense",), True)
+    assert (facts.stored.layers, facts.stored.exact_layers) == (4, 4)
+    assert facts.stored.parameters == 5 * 128 * 128 and facts.stored.bytes == 6 * 128 * 128 + 4
+    assert facts.dtypes == ("BF16", "F8_E4M3", "F32")
 
 
 @pytest.mark.parametrize(("sentence", "tensors"), REFUSED)

@@ -23,6 +23,7 @@ from tests.checkpoint.samples import below, golden, small_vocabulary
 from wanvideo.checkpoint import load
 from wanvideo.checkpoint.inspect import CheckpointFacts, inspect_checkpoint
 from wanvideo.checkpoint.keys import to_official
+from wanvideo.checkpoint.state import module_state, read_state
 from wanvideo.errors import UserError
 from wanvideo.models.audio_projection import AudioConfig
 from wanvideo.models.precision import keeps_fp32
@@ -125,7 +126,7 @@ def test_the_shared_embedding_stays_one_parameter(tmp_path: Path) -> None:
 
 def test_the_shared_embedding_is_placed_once(tmp_path: Path) -> None:
     facts = saved(tmp_path / "t5.safetensors", "text_encoder", text_encoder().state_dict())
-    placed = load._place_all(load._module_state(facts), lambda _: torch.bfloat16, "cpu")
+    placed = load._place_all(module_state(facts, torch.bfloat16), lambda _: torch.bfloat16, "cpu")
     assert placed["shared.weight"] is placed["encoder.embed_tokens.weight"]
 
 
@@ -183,7 +184,7 @@ def test_infinitetalk_on_a_wrong_base_is_refused(tmp_path: Path) -> None:
 
 def test_fp32_weights_are_mapped_not_copied(tmp_path: Path) -> None:
     facts = saved(tmp_path / "vae.safetensors", "vae", vae().state_dict())
-    state = load.read_state(facts)
+    state = read_state(facts)
     placed = load._place(state["conv1.weight"], torch.float32, "cpu")
     assert placed.data_ptr() == state["conv1.weight"].data_ptr()
 
@@ -265,3 +266,18 @@ def test_tokenizer_beside_the_encoder_or_inside_it(tmp_path: Path) -> None:
     saved(tmp_path / "plain.safetensors", "text_encoder", text_encoder().state_dict())
     with pytest.raises(UserError, match="put spiece.model of umt5-xxl beside plain.safetensors"):
         load.load_tokenizer(tmp_path / "plain.safetensors")
+
+
+def test_a_text_encoder_in_scaled_fp8_is_made_dense(tmp_path: Path) -> None:
+    """ComfyUI's file: names of transformers, the marker, a scale beside each linear, also the wide one."""
+    module = text_encoder()
+    state = {n: t for n, t in module.state_dict().items() if n != "encoder.embed_tokens.weight"}
+    wanted = dict(module.state_dict())
+    for name in [n for n in state if n.endswith((".q.weight", ".wo.weight"))]:
+        scale = state[name].abs().max() / 448
+        state[name] = (state[name] / scale).to(torch.float8_e4m3fn)
+        state[f"{name.removesuffix('weight')}scale_weight"] = scale.reshape(1)
+        wanted[name] = state[name].float() * scale
+    save_file(state | {"scaled_fp8": torch.zeros(0).to(torch.float8_e4m3fn)}, tmp_path / "t5.safetensors")
+    loaded = load.load_text_encoder(inspect_checkpoint(tmp_path / "t5.safetensors"), dtype=torch.float32)
+    assert_same(loaded, wanted, lambda _: torch.float32)

@@ -114,7 +114,8 @@ def _preference(task: str, speakers: int, facts: CheckpointFacts) -> tuple[objec
     speech = TASK_NEEDS[task].speech
     audio = speech_misfit(facts, speakers) if speech else (facts.has_audio,)
     tier = tier_of(model_name(facts))
-    return (-facts.dim, -facts.num_layers, audio, tier, -facts.num_parameters, str(facts.path))
+    fullness = (-facts.num_parameters, -facts.bytes)
+    return (-facts.dim, -facts.num_layers, audio, tier, *fullness, str(facts.path))
 
 
 def _wanted(task: str, wanted: str, installed: Installed) -> list[CheckpointFacts]:

@@ -50,7 +50,8 @@ class Installed:
         no_tokenizer = facts.component == "text_encoder" and find_tokenizer(facts) is None
         elsewhere = facts.path.parent != transformer.path.parent
         misfit = speech_misfit(facts, self.speakers)
-        return (no_tokenizer, misfit, elsewhere, -facts.num_parameters, str(facts.path))
+        fullness = (-facts.num_parameters, -facts.bytes)
+        return (no_tokenizer, misfit, elsewhere, *fullness, str(facts.path))
 
 
 def speech_misfit(facts: CheckpointFacts, speakers: int) -> tuple[bool, bool]:

@@ -17,6 +17,7 @@ from wanvideo.checkpoint.tensor_info import BITS, TensorInfo
 from wanvideo.errors import UserError
 
 MAX_HEADER_BYTES = 100_000_000  # the bound of the safetensors library
+MAX_TEXT_BYTES = 1 << 16
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 DAMAGED = "Download or copy it again"
 
@@ -65,7 +66,46 @@ def _read_pickle(path: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that the writer of a safetensors file put beside its tensors; {} for any other file."""
+    if path.suffix.lower() != ".safetensors":
+        return {}
+    written = _read_header(path)[0].get("__metadata__", {})
+    return {key: text for key, text in written.items() if isinstance(text, str)}
+
+
+def read_small_tensors(path: Path, ending: str) -> dict[str, bytes]:
+    """Name -> bytes of the tensors whose names end so, in a safetensors file; {} for any other file.
+
+    Raises UserError for one above 64 KB: those asked for are texts.
+    """
+    if path.suffix.lower() != ".safetensors":
+        return {}
+    header, start = _read_header(path)
+    found = {}
+    with path.open("rb") as file:
+        for name in header:
+            if name.endswith(ending):
+                begin, end = header[name]["data_offsets"]
+                if end - begin > MAX_TEXT_BYTES:
+                    raise UserError(f"The header of {path.name} is damaged: {name} is no text", fix=DAMAGED)
+                file.seek(start + begin)
+                found[name] = file.read(end - begin)
+    return found
+
+
 def _read_safetensors(path: Path) -> dict[str, TensorInfo]:
+    header, start = _read_header(path)
+    try:
+        entries = {name: _parse(entry) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged_header(path) from error
+    _check_ranges(path, {name: span for name, (_, span) in entries.items()}, path.stat().st_size - start)
+    return {name: info for name, (info, _) in entries.items()}
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """(the header as it is written, where the data begins). Its entries are still a stranger's."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -74,11 +114,15 @@ def _read_safetensors(path: Path) -> dict[str, TensorInfo]:
         text = file.read(length)
     try:
         header = json.loads(text)
-        entries = {name: _parse(entry) for name, entry in header.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"The header of {path.name} is damaged", fix=DAMAGED) from error
-    _check_ranges(path, {name: span for name, (_, span) in entries.items()}, size - 8 - length)
-    return {name: info for name, (info, _) in entries.items()}
+    except (ValueError, RecursionError) as error:
+        raise _damaged_header(path) from error
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        raise _damaged_header(path)
+    return header, 8 + length
+
+
+def _damaged_header(path: Path) -> UserError:
+    return UserError(f"The header of {path.name} is damaged", fix=DAMAGED)
 
 
 def _parse(entry: Mapping[str, Any]) -> tuple[TensorInfo, tuple[int, int]]:

@@ -10,8 +10,11 @@ from wanvideo.checkpoint.header import checkpoint_files, read_tensors
 from wanvideo.checkpoint.keys import find_prefix, ignored_reason
 from wanvideo.checkpoint.layouts import block_count
 from wanvideo.checkpoint.refusal import RefusedCheckpoint
+from wanvideo.checkpoint.stored_layers import describe_weights, find_stored_layers, without_parts
 from wanvideo.checkpoint.tensor_info import TensorInfo
+from wanvideo.effective_mode import DENSE, StoredFormat
 from wanvideo.errors import UserError
+from wanvideo.registry import QuantizationMode
 
 Tensors = Mapping[str, TensorInfo]
 
@@ -24,7 +27,8 @@ class CheckpointFacts:
     speech_encoder; `task_hint` is t2v, i2v or talk for the first two. `in_channels` are those of the patch
     embedding, or the VAE's latent channels. `text_dim`, `image_dim` and `audio_features` (layers x channels)
     are what a transformer expects of its encoders. `dtypes` come with the largest share of bytes first.
-    `path` is the file, or the first of several.
+    `num_parameters` leaves out what only tells how to read a weight. `stored` is how the weights that
+    quantization is about are kept. `path` is the file, or the first of several.
     """
 
     path: Path
@@ -44,7 +48,17 @@ class CheckpointFacts:
     has_audio: bool = False
     has_image_branch: bool = False
     has_tokenizer: bool = False
-    format: str = "plain"
+    stored: StoredFormat = StoredFormat()
+
+    def bytes_in(self, mode: QuantizationMode, itemsize: int = 0) -> int:
+        """What its weights take in that mode: what quantization is not about with `itemsize` bytes for each
+        number, or as in the file when that is 0.
+        """
+        rest = (self.num_parameters - self.stored.parameters) * itemsize or self.bytes - self.stored.bytes
+        if mode.store is not None:
+            return rest + int(self.stored.parameters * mode.bytes_per_weight)
+        is_dense = self.stored.weights == DENSE and itemsize
+        return rest + (self.stored.parameters * itemsize if is_dense else self.stored.bytes)
 
 
 def inspect_checkpoint(path: Path) -> CheckpointFacts:
@@ -60,8 +74,9 @@ def inspect_checkpoint(path: Path) -> CheckpointFacts:
     component = _component(shown, bare)
     own = {name: info for name, info in bare.items() if not ignored_reason(component, name)}
     try:
-        _refuse_other_formats(shown, bare)
-        details = _sizes(shown, component, own)
+        layers = find_stored_layers(component, files, prefix, bare)
+        weights = without_parts(bare, layers)
+        details = _sizes(shown, component, {name: weights[name] for name in own.keys() & weights.keys()})
     except UserError as error:
         raise RefusedCheckpoint(error.what, component=component, task_hint=_task_hint(bare)) from error
     sizes: dict[str, int] = Counter()
@@ -73,9 +88,10 @@ def inspect_checkpoint(path: Path) -> CheckpointFacts:
         component=component,
         prefix=prefix,
         dtypes=tuple(sorted(sizes, key=lambda dtype: -sizes[dtype])),
-        num_parameters=sum(info.numel for info in tensors.values()),
+        num_parameters=sum(info.numel for info in weights.values()),
         bytes=sum(sizes.values()),
         num_layers=block_count(own),
+        stored=describe_weights(component, bare, layers),
         has_tokenizer=EMBEDDED_TOKENIZER in bare,
         **details,
     )
@@ -104,24 +120,6 @@ _DECISIVE = (
         tuple(f"{p}feature_extractor.conv_layers.0.conv.weight" for p in ("", "wav2vec2.")),
     ),
 )
-_QUANTIZED_LEAVES = {
-    ".scale_weight": "fp8 weights with scales",
-    ".comfy_quant": "weights in ComfyUI's mixed quantization",
-    ".weight_scale": "quantized weights with scales",
-    "._data": "weights quantized by optimum-quanto",
-}
-_PLAIN_DTYPES = ("F64", "F32", "F16", "BF16")
-
-
-def _refuse_other_formats(path: Path, tensors: Tensors) -> None:
-    for leaf, what in _QUANTIZED_LEAVES.items():
-        if any(name.endswith(leaf) for name in tensors):
-            raise UserError(f"{path.name} has {what}; this format is not supported yet")
-    odd = sorted(
-        {info.dtype for info in tensors.values() if len(info.shape) > 1 and info.dtype not in _PLAIN_DTYPES}
-    )
-    if odd:
-        raise UserError(f"{path.name} has weights of type {odd[0]}; this format is not supported yet")
 
 
 def _component(path: Path, tensors: Tensors) -> str:

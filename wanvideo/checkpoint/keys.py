@@ -35,11 +35,15 @@ class Ignored:
     reason: str
 
 
+_FP8_MARKER = Ignored(prefix="scaled_fp8", reason="marks fp8 weights with scales, read on its own")
 IGNORED: dict[str, tuple[Ignored, ...]] = {
-    "transformer": (),
-    "infinitetalk": (),
+    "transformer": (_FP8_MARKER,),
+    "infinitetalk": (_FP8_MARKER,),
     "vae": (),
-    "text_encoder": (Ignored(prefix="spiece_model", reason="bytes of the tokenizer, read on their own"),),
+    "text_encoder": (
+        _FP8_MARKER,
+        Ignored(prefix="spiece_model", reason="bytes of the tokenizer, read on their own"),
+    ),
     "image_encoder": (
         Ignored(prefix="textual.", reason="the text tower of CLIP; Wan only looks at pictures"),
         Ignored(prefix="text_model.", reason="the text tower of CLIP; Wan only looks at pictures"),
@@ -81,6 +85,16 @@ def unexplained_names(component: str, names: Iterable[str]) -> list[str]:
     """Names that are neither in the table (official or module naming) nor on the ignore list."""
     known, _ = _read_names(component, names)
     return [name for name, found in known.items() if found is None]
+
+
+def names_in_module(component: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Name in a file, without wrapper prefix -> its names in the module; without unknown and ignored ones."""
+    known, _ = _read_names(component, names)
+    return {
+        name: tuple(stem + found[1] for stem in found[0].stems)
+        for name, found in known.items()
+        if found is not None
+    }
 
 
 def to_module(component: str, state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":

@@ -5,14 +5,12 @@ and only a tensor that is cast or moved to another device is copied.
 """
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKLWan
-from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import (
     CLIPVisionConfig,
@@ -26,25 +24,17 @@ from transformers import (
 from wanvideo.checkpoint import configs
 from wanvideo.checkpoint.header import DAMAGED
 from wanvideo.checkpoint.inspect import CheckpointFacts
-from wanvideo.checkpoint.keys import find_prefix, to_module, unexplained_names
-from wanvideo.checkpoint.pickles import PICKLE_FAULTS, unwrap
+from wanvideo.checkpoint.quantized_linears import Progress, build_linears, ignore_progress
+from wanvideo.checkpoint.state import FoundWeight, State, first_names, module_state, read_file, split_state
+from wanvideo.effective_mode import as_stored_mode
 from wanvideo.errors import UserError
 from wanvideo.models.precision import keeps_fp32
 from wanvideo.models.text_encoder import PromptTokenizer, text_encoder_dtype, widen_feed_forward
 from wanvideo.models.transformer import WanTransformer
 from wanvideo.models.vae import use_fast_cpu_convolution
+from wanvideo.registry import QuantizationMode, quantization_modes
 
-State = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
-
-
-def read_state(facts: CheckpointFacts) -> State:
-    """Tensors of a whole checkpoint under their names in the file less the prefix, mapped from the disk."""
-    state: State = {}
-    for file in facts.files:
-        state |= _read_file(file)
-    prefix = find_prefix(state)
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
 def load_transformer(
@@ -53,26 +43,36 @@ def load_transformer(
     *,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
+    mode: QuantizationMode | None = None,
+    progress: Progress = ignore_progress,
 ) -> WanTransformer:
     """A diffusion model, joined with an InfiniteTalk module if one is given.
 
-    Blocks in `dtype`; what `keeps_fp32` names stays in fp32. Raises UserError if the two do not fit together.
+    The big linears of the blocks are kept as `mode` keeps them (None: as the files have them), the rest of
+    the blocks in `dtype`; what `keeps_fp32` names stays in fp32. Weights are quantized on `device`.
+    `progress` gets the linears that are done and their number, and may raise to stop. Raises UserError if the
+    two files do not fit together.
     """
-    state = _module_state(facts)
+    state, found = split_state(facts)
     if audio is not None:
-        state |= _fitting_audio(facts, audio)
-    sizes = configs.transformer_config(state)
-    module = _on_meta(lambda: WanTransformer(**sizes, audio=configs.audio_config(state)))
-    return _assign(
-        module, state, facts.path, lambda name: torch.float32 if keeps_fp32(name) else dtype, device
-    )
+        more, more_found = _fitting_audio(facts, audio)
+        state, found = state | more, found | more_found
+    module, wanted = _empty_transformer(state, found, facts.path)
+    row = mode or as_stored_mode(quantization_modes())
+    build_linears(module, state, found, row, (device, dtype), progress)
+    for name in list(found):  # quantized in the file, though it sets the gain of every token
+        state[name] = found.pop(name).dense(wanted[name], _transformer_dtype(name, dtype))
+    rest = _place_all(state, lambda name: _transformer_dtype(name, dtype), device)
+    module.load_state_dict(rest, strict=False, assign=True)  # names were checked with the shapes
+    module.eval().requires_grad_(False)
+    return module
 
 
 def load_vae(
     facts: CheckpointFacts, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> AutoencoderKLWan:
     """A Wan 2.1 VAE of any width and depth."""
-    state = _module_state(facts)
+    state = module_state(facts, dtype)
     module = _on_meta(lambda: AutoencoderKLWan(**configs.vae_config(state)))
     return use_fast_cpu_convolution(_assign(module, state, facts.path, lambda _: dtype, device))
 
@@ -81,7 +81,7 @@ def load_text_encoder(
     facts: CheckpointFacts, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
 ) -> UMT5EncoderModel:
     """A UMT5 encoder; its tokenizer comes from `load_tokenizer`. In fp16, what overflows is fp32."""
-    state = _module_state(facts)
+    state = module_state(facts, dtype)
     module = _on_meta(lambda: UMT5EncoderModel(UMT5Config(**configs.text_encoder_config(state))))
     module = _assign(module, state, facts.path, lambda name: text_encoder_dtype(name, dtype), device)
     module.tie_weights()  # assigning made two parameters of the shared embedding
@@ -108,7 +108,7 @@ def load_image_encoder(
     config: Mapping[str, Any] | None = None,
 ) -> CLIPVisionModel:
     """The vision tower of CLIP. `config`, else config.json beside the file, tells what shapes don't."""
-    state = _module_state(facts)
+    state = module_state(facts, dtype)
     sizes = _override(configs.image_encoder_config(state), facts, config)
     module = _on_meta(lambda: CLIPVisionModel(CLIPVisionConfig(**sizes)))
     positions = state["embeddings.position_embedding.weight"].shape[0]
@@ -128,46 +128,39 @@ def load_speech_encoder(
     config: Mapping[str, Any] | None = None,
 ) -> Wav2Vec2Model:
     """wav2vec2. `config`, else config.json beside the file, tells what shapes don't."""
-    state = _module_state(facts)
+    state = module_state(facts, dtype)
     sizes = _override(configs.speech_encoder_config(state), facts, config)
     module = _on_meta(lambda: Wav2Vec2Model(Wav2Vec2Config(**sizes)))
     return _assign(module, state, facts.path, lambda _: dtype, device)
 
 
 def _embedded_tokenizer(path: Path) -> bytes:
-    embedded = _read_file(path).get("spiece_model")
+    embedded = read_file(path).get("spiece_model")
     if embedded is None:
         raise UserError(f"The tokenizer is missing: put spiece.model of umt5-xxl beside {path.name}")
     return embedded.numpy().tobytes()
 
 
-def _read_file(path: Path) -> State:
-    if path.suffix.lower() != ".safetensors":
-        return _read_pickle(path)
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+def _transformer_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if keeps_fp32(name) else dtype
 
 
-def _read_pickle(path: Path) -> State:
-    """Tensors of a .pth file, mapped from the disk when it is a zip; its header has been accepted before."""
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except PICKLE_FAULTS as error:
-        raise UserError(f"{path.name} is damaged", fix=DAMAGED) from error
-    return {name: value for name, value in unwrap(loaded).items() if torch.is_tensor(value)}
+def _empty_transformer(
+    state: State, found: Mapping[str, FoundWeight], path: Path
+) -> tuple[WanTransformer, dict[str, tuple[int, ...]]]:
+    """(a module on the meta device that the tensors fit, the shapes of its own)."""
+    packed = {name: torch.empty(weight.shape, device="meta") for name, weight in found.items()}
+    sizes, audio = configs.transformer_config(state | packed), configs.audio_config(state | packed)
+    module = _on_meta(lambda: WanTransformer(**sizes, audio=audio))
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    for name, weight in found.items():
+        if name in wanted and weight.holds(wanted[name]):
+            packed[name] = torch.empty(wanted[name], device="meta")
+    _check_fit(module, state | packed, path)
+    return module, wanted
 
 
-def _module_state(facts: CheckpointFacts) -> State:
-    state = read_state(facts)
-    unknown = unexplained_names(facts.component, state)
-    if unknown:
-        raise UserError(
-            f"{facts.path.name} has tensors that a {facts.component} does not have: {_first(unknown)}"
-        )
-    return to_module(facts.component, state)
-
-
-def _fitting_audio(facts: CheckpointFacts, audio: CheckpointFacts) -> State:
+def _fitting_audio(facts: CheckpointFacts, audio: CheckpointFacts) -> tuple[State, dict[str, FoundWeight]]:
     if not facts.has_image_branch:
         raise UserError(f"InfiniteTalk needs an image-to-video model, {facts.path.name} is text-to-video")
     if (facts.dim, facts.num_layers) != (audio.dim, audio.num_layers):
@@ -176,7 +169,7 @@ def _fitting_audio(facts: CheckpointFacts, audio: CheckpointFacts) -> State:
             value=f"{audio.num_layers} blocks of {audio.dim}",
             allowed=f"{facts.num_layers} blocks of {facts.dim}",
         )
-    return _module_state(audio)
+    return split_state(audio)
 
 
 def _override(
@@ -234,9 +227,6 @@ def _check_fit(module: nn.Module, state: State, path: Path) -> None:
     odd = [name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape]
     for problem, names in (("lacks", missing), ("has unexpected", extra), ("has other shapes in", odd)):
         if names:
-            raise UserError(f"{path.name} does not fit its own architecture: it {problem} {_first(names)}")
-
-
-def _first(names: Any) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+            raise UserError(
+                f"{path.name} does not fit its own architecture: it {problem} {first_names(names)}"
+            )

@@ -73,7 +73,8 @@ def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event
     log.info("job %d: begins, attempt %d", job.id, job.attempts)
     try:
         wanted = Path(job.output) if job.output else None
-        (plan,) = prepare(read_request(job.request), read_options(job.options), wanted)
+        request, options = read_request(job.request), read_options(job.options)
+        (plan,) = prepare(request, options, wanted, tries_attention=True)
         store.set_output(job, plan.output)
         return _make_video(store, job, plan, make, leaving)
     except UserError as error:

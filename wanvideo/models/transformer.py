@@ -5,7 +5,7 @@ What does not depend on the timestep (context, audio tokens, rotary table) is ma
 methods and handed to every `forward`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from wanvideo.models.audio_projection import AudioConfig, AudioProjection
 from wanvideo.models.precision import FP32LayerNorm
 from wanvideo.models.rotary import Rotary, line_rotary, video_rotary
 from wanvideo.models.speaker_map import SpeakerRegions, key_positions
-from wanvideo.registry import AttentionFunction
+from wanvideo.registry import AttentionFunction, AttentionLoader, AttentionPlace
 
 TEXT_TOKENS = 512
 PATCH = (1, 2, 2)
@@ -141,11 +141,15 @@ class WanTransformer(WanTransformer3DModel):
         self.blocks = nn.ModuleList(Block(**sizes, audio=audio) for _ in range(num_layers))
         self.audio_proj = AudioProjection(audio) if audio is not None else None
 
-    def set_attention(self, attention: AttentionFunction) -> None:
-        """Use `attention` for the self-attention over video tokens; every other attention stays exact."""
-        for block in self.blocks:
+    def set_attention(self, load: AttentionLoader, place: AttentionPlace) -> None:
+        """Set each block's self-attention over the video tokens for the step of `place`; every other
+        attention stays exact.
+
+        To be called before each step, outside compiled blocks: they only see that the function is another.
+        """
+        for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            block.attention = attention
+            block.attention = load(replace(place, block=index, blocks=len(self.blocks)))
 
     def embed_context(self, prompt_embeds: Tensor, image_embeds: Tensor | None = None) -> Context:
         """Prompt rows (B, rows <= 512, text_dim) and picture tokens (B, 257, image_dim) -> Context.
@@ -171,10 +175,8 @@ class WanTransformer(WanTransformer3DModel):
 
     def rotary(self, latents: Tensor, riflex_index: int = 0) -> Rotary:
         """The rotary table for latents (B, channels, T, height, width)."""
-        grid = tuple(size // patch for size, patch in zip(latents.shape[2:], PATCH, strict=True))
-        return video_rotary(
-            (grid[0], grid[1], grid[2]), self.config.attention_head_dim, latents.device, riflex_index
-        )
+        grid = token_grid(latents)
+        return video_rotary(grid, self.config.attention_head_dim, latents.device, riflex_index)
 
     def forward(
         self,
@@ -207,6 +209,12 @@ class WanTransformer(WanTransformer3DModel):
         embedder = self.condition_embedder
         time = embedder.time_embedder(_sinusoid(timestep, self.config.freq_dim))
         return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+
+
+def token_grid(latents: Tensor) -> tuple[int, int, int]:
+    """(latent frames, rows, columns) of the video tokens of latents (B, channels, T, height, width)."""
+    frames, height, width = latents.shape[2:]
+    return frames // PATCH[0], height // PATCH[1], width // PATCH[2]
 
 
 def _project(attention: WanAttention, states: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,1 +1,8 @@
-"""Weight formats, one file each; the table is the folder (`registry.quantization_modes`)."""
+"""Quantization modes: the table is the folder (`registry.quantization_modes`), `MODES` of each file its rows.
+
+The modules in `SUPPORT` hold no rows: the formats' arithmetic, the linear layer, which layers are meant.
+"""
+
+SUPPORT = frozenset(
+    {"formats", "fp8", "gguf", "linear", "lora", "matmul", "nvfp4", "nvfp4_layout", "rows", "stored", "which"}
+)

@@ -2,7 +2,7 @@
 solver.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -16,12 +16,14 @@ OnStep = Callable[[int, Tensor], None]
 
 @torch.no_grad()
 def denoise(
-    predict: Predict, latents: Tensor, stepper: Stepper, guidance: Guidance, steps: range, on_step: OnStep, *,
-    motion_latents: Tensor | None = None,
+    predict: Predict, latents: Tensor, stepper: Stepper, guidance: Guidance, steps: Iterable[int],
+    on_step: OnStep, *, motion_latents: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Latents (batch, 16, frames, height, width), fp32, at the noise of `steps.start` -> at that of
-    `steps.stop`.
+    """Latents (batch, 16, frames, height, width), fp32, at the noise of the first step -> at that after the
+    last.
 
+    `steps` are successive indices of the schedule; one is taken when its step begins, so an iterator can
+    prepare the model for it.
     `motion_latents` (16, m, height, width) stand clean in the first m frames before every pass and after
     every step, at the full timestep. `on_step(index, estimate)` gets the current estimate of the clean
     latents; it may raise Cancelled. Nothing here waits for the GPU.

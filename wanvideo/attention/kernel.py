@@ -1,0 +1,103 @@
+"""The one place that brings the model's tensors into the form a foreign attention kernel wants, and back."""
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wanvideo.attention.sdpa import attend as exact_attention
+from wanvideo.registry import AttentionFunction
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """What a kernel takes; `name` becomes that of its custom op.
+
+    Layout: (batch, tokens, heads, head_dim), or (batch, heads, tokens, head_dim) with `heads_first`; rows of
+    head_dim are always dense, `packed` wants the whole tensor in one piece. Other dtypes than `dtypes` are
+    cast to the first of them. Calls with another head_dim, or fewer tokens, are computed exactly. Tokens are
+    filled up with zeros to a multiple of `pads_to`: only for a kernel that hides the added keys itself.
+    `changes_key`: it writes into its key, so it gets a copy. Not `opaque`: torch.compile can look inside.
+    """
+
+    name: str
+    head_dims: Container[int]
+    heads_first: bool = False
+    dtypes: tuple[str, ...] = ("bfloat16", "float16")
+    least_tokens: int = 1
+    pads_to: int = 1
+    packed: bool = False
+    changes_key: bool = False
+    opaque: bool = True
+
+    def takes(self, query: "Tensor", key: "Tensor") -> bool:
+        """Whether it can compute this call."""
+        return query.shape[3] in self.head_dims and min(query.shape[1], key.shape[1]) >= self.least_tokens
+
+
+def make_attention(kernel: Kernel, call: AttentionFunction, title: str) -> AttentionFunction:
+    """`call`, on tensors as `kernel` says, as a function on the model's (batch, tokens, heads, head_dim).
+
+    The function never changes its arguments; its `__qualname__` is `title`, where the kernel comes from. The
+    result is contiguous, in the dtype of the query. All of it stands inside the custom op: a copy made before
+    it could be taken out by a compiler that trusts the op to write nowhere.
+    """
+
+    def run(query: "Tensor", key: "Tensor", value: "Tensor") -> "Tensor":
+        dtype = _dtype(kernel, query.dtype)
+        attended = call(
+            _prepare(kernel, query, dtype),
+            _prepare(kernel, key, dtype, own=kernel.changes_key),
+            _prepare(kernel, value, dtype),
+        )
+        if kernel.heads_first:
+            attended = attended.transpose(1, 2)
+        return attended[:, : query.shape[1]].to(query.dtype).contiguous()
+
+    operator = _custom_op(kernel.name, run) if kernel.opaque else run
+
+    def attend(query: "Tensor", key: "Tensor", value: "Tensor") -> "Tensor":
+        return (operator if kernel.takes(query, key) else exact_attention)(query, key, value)
+
+    attend.__qualname__ = title
+    return attend
+
+
+def _prepare(kernel: Kernel, states: "Tensor", dtype: "torch.dtype", own: bool = False) -> "Tensor":
+    """(batch, tokens, heads, head_dim) -> the kernel's form, with one copy at most; `own`: never the caller's
+    memory.
+    """
+    import torch
+
+    missing = -states.shape[1] % kernel.pads_to
+    if kernel.heads_first:
+        states = states.transpose(1, 2)
+    if missing:
+        padding = (0, 0, 0, missing) if kernel.heads_first else (0, 0, 0, 0, 0, missing)
+        return torch.nn.functional.pad(states.to(dtype), padding)
+    states = states.to(dtype, copy=own, memory_format=torch.contiguous_format)
+    return states.contiguous() if kernel.packed or states.stride(-1) != 1 else states
+
+
+def _dtype(kernel: Kernel, dtype: "torch.dtype") -> "torch.dtype":
+    import torch
+
+    taken: list[torch.dtype] = [getattr(torch, name) for name in kernel.dtypes]
+    return dtype if dtype in taken else taken[0]
+
+
+def _custom_op(name: str, run: AttentionFunction) -> AttentionFunction:
+    """`run` as an op that torch.compile leaves whole."""
+    import torch
+
+    operator = torch.library.custom_op(
+        f"wanvideo::{name}",
+        run,
+        mutates_args=(),
+        schema="(Tensor query, Tensor key, Tensor value) -> Tensor",
+    )
+    operator.register_fake(lambda query, key, value: query.new_empty(query.shape))  # noqa: ARG005
+    return operator

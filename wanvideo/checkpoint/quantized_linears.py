@@ -1,0 +1,112 @@
+"""The big linears of the blocks, one after the other: read, moved, quantized, built.
+
+Only one weight at a time is in full anywhere: the host needs the largest tensor beside the result, no more.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from wanvideo.checkpoint.state import FoundWeight, State
+from wanvideo.effective_mode import DENSE
+from wanvideo.quantization import fp8
+from wanvideo.quantization.formats import FORMATS
+from wanvideo.quantization.stored import StoredWeight
+from wanvideo.quantization.which import is_quantized_linear
+from wanvideo.registry import QuantizationMode, quantization_modes
+
+Place: TypeAlias = torch.device | str
+Progress: TypeAlias = Callable[[int, int], None]  # (done, all)
+_FEWER = 0.9  # a mode has fewer bits than a format below this share
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """The callback of those who do not watch."""
+
+
+def build_linears(
+    module: nn.Module,
+    state: State,
+    found: dict[str, FoundWeight],
+    mode: QuantizationMode,
+    place: tuple[Place, torch.dtype],
+    progress: Progress,
+) -> None:
+    """Replace every big linear of `module` by the mode's own, on the device and in the compute dtype of
+    `place`. What it is made of is taken out of `state` (dense) and `found` (quantized in the file).
+    """
+    device, dtype = place
+    linears = {name: linear for name, linear in module.named_modules() if _is_big(name, linear)}
+    for done, (name, linear) in enumerate(linears.items()):
+        progress(done, len(linears))
+        key = f"{name}.weight"
+        weight = found.pop(key) if key in found else dense_found(state.pop(key))
+        bias = state.pop(f"{name}.bias", None)
+        stored = stored_for(mode, _with_shape(weight.stored, linear), device)
+        bias = None if bias is None else bias.to(device=device, dtype=dtype)
+        module.set_submodule(name, _made_by(mode, weight).make_linear(stored, bias, dtype))
+    progress(len(linears), len(linears))
+
+
+def stored_for(mode: QuantizationMode, weight: StoredWeight, device: Place = "cpu") -> StoredWeight:
+    """The weight as `mode` keeps it, on `device`.
+
+    What a file has in 8 bits or fewer stays bit by bit, unless the mode is denser; a scaled mode gives scales
+    to what has none, which changes no value.
+    """
+    here = replace(weight, tensors={name: tensor.to(device) for name, tensor in weight.tensors.items()})
+    if mode.store is None:
+        return here
+    if here.format == DENSE:
+        return mode.store(here.tensors["weight"])
+    bits = FORMATS[here.format].bits_per_weight
+    if here.format in mode.accepts or bits is None or mode.bytes_per_weight * 8 > _FEWER * bits:
+        return _with_row_scales(here) if mode.scaled else here
+    return mode.store(FORMATS[here.format].dequantize(here, torch.float32))
+
+
+def _is_big(name: str, module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) and is_quantized_linear(name)
+
+
+def dense_found(weight: Tensor) -> FoundWeight:
+    """A plain weight (out, in) as if it were one of the others."""
+    out_features, in_features = weight.shape
+    stored = StoredWeight(format=DENSE, tensors={"weight": weight}, shape=(out_features, in_features))
+    return FoundWeight(stored=stored, shape=stored.shape)
+
+
+def _with_shape(stored: StoredWeight, linear: nn.Module) -> StoredWeight:
+    """A packed weight does not tell how much of its last block is filling; the module does."""
+    assert isinstance(linear, nn.Linear)
+    return replace(stored, shape=(linear.out_features, linear.in_features))
+
+
+def _made_by(mode: QuantizationMode, weight: FoundWeight) -> QuantizationMode:
+    """The mode, or its exact fallback for a layer whose file forbids a matmul in low precision."""
+    if not weight.exact_matmul or mode.fallback is None:
+        return mode
+    return quantization_modes()[mode.fallback]
+
+
+def _with_row_scales(stored: StoredWeight) -> StoredWeight:
+    """An fp8 weight without scale, as payload and a scale for each row; any other as it is.
+
+    The scales are powers of two, the largest that fit: every value stays what it was.
+    """
+    if stored.format not in fp8.DTYPES or "weight_scale" in stored.tensors:
+        return stored
+    payload = stored.tensors["weight"].clone()
+    largest = torch.finfo(payload.dtype).max
+    scale = torch.ones(payload.shape[0], 1, device=payload.device)
+    for start in range(0, payload.shape[0], fp8.ROWS_AT_ONCE):
+        rows = slice(start, start + fp8.ROWS_AT_ONCE)
+        values = payload[rows].float()
+        amax = values.abs().amax(dim=1, keepdim=True)
+        factor = torch.where(amax > 0, (largest / amax).log2().floor().exp2(), 1.0)
+        payload[rows] = (values * factor).to(payload.dtype)
+        scale[rows] = 1 / factor
+    return replace(stored, tensors={**stored.tensors, "weight": payload, "weight_scale": scale})

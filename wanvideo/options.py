@@ -1,0 +1,46 @@
+"""How this machine should run a request: the second half of the field table that `request.py` tells about."""
+
+from dataclasses import dataclass
+
+from wanvideo.fields import row
+
+AS_STORED = "as_stored"  # of requantize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeOptions:
+    """How to run it. "auto" is decided by the planner from the machine; a set value is never changed
+    silently.
+    """
+
+    base_precision: str = row(
+        "choice",
+        "auto",
+        "Base precision",
+        "dtype the transformer computes in",
+        choices=("auto", "bf16", "fp16", "fp32"),
+        value_aliases=(("bf16_fast", "bf16"),),
+    )
+    quantization: str = row(
+        "name", "auto", "Quantization", "how the big weights are stored", flag="--quantization"
+    )
+    requantize: str = row(
+        "choice",
+        "auto",
+        "FP8 file under an FP4 name",
+        "auto: made real 4 bit once and kept on disk; as_stored: stays FP8",
+        choices=("auto", AS_STORED),
+    )
+    attention: str = row(
+        "name", "auto", "Attention Mode", "how self-attention is computed", flag="--attention"
+    )
+    per_block_mean: str = row(
+        "choice",
+        "auto",
+        "Per-block mean",
+        "SageAttention 3: finer, slower and with much memory; auto is off above 16,384 tokens",
+        choices=("auto", "on", "off"),
+    )
+    strict: bool = row("bool", False, "Strict", "an option that can't run here is an error", flag="--strict")
+    output_dir: str = row("path", "outputs", "Output folder", "where results go", flag="--output-dir")
+    models_dir: str = row("path", "models", "Models folder", "where checkpoints are", flag="--models-dir")
