@@ -208,10 +208,10 @@ def test_pairs_are_told_apart_by_their_own_sound() -> None:
 
 def test_judged_shares_leave_out_what_no_caption_promises() -> None:
     rows = (
-        Agreement(subject=True, colour=None, motion=True),
-        Agreement(subject=True, colour=False, motion=None),
-        Agreement(subject=False, colour=True, motion=False),
-        Agreement(subject=True, colour=True, motion=True),
+        Agreement(subject=True, kin=True, colour=None, motion=True),
+        Agreement(subject=True, kin=True, colour=False, motion=None),
+        Agreement(subject=False, kin=True, colour=True, motion=False),
+        Agreement(subject=True, kin=True, colour=True, motion=True),
     )
     judged = Judged(rows=rows)
     assert judged.share("subject") == 0.75

@@ -223,6 +223,9 @@ def test_agreement_keeps_promises_apart() -> None:
     assert (kept.subject, kept.colour, kept.motion) == (True, True, True)
     other = agreement(promise, replace(SEEN, subject="boy", headwear_colour="pink", motion="shakes"))
     assert (other.subject, other.colour, other.motion) == (False, False, False)
+    assert kept.kin and not other.kin
+    grown = agreement(promise, replace(SEEN, subject="woman"))
+    assert (grown.subject, grown.kin) == (False, True)
     bare = replace(SEEN, headwear=None, headwear_colour=None)
     assert agreement(promise, bare).colour is False
     texts = ["a girl in a blue shirt nods", "a boy with a red bow", "a girl in a room"]

@@ -10,9 +10,6 @@ from torch import Tensor
 from tools.pocket import captions, looks, pairs, poses, scenes
 from tools.pocket.faces import mouth_boxes
 from tools.pocket.looks import Look, Setting
-from tools.pocket.poses import SEAT_SCALE as SEAT_SCALE
-from tools.pocket.poses import SEAT_X as SEAT_X
-from tools.pocket.poses import SEAT_Y as SEAT_Y
 from tools.pocket.poses import Pose
 from tools.pocket.sound import FRAME, mouth_track
 from tools.pocket.voices import VoiceBank, training_waves

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tools.pocket import poses, scenes
 from tools.pocket.canvas import Canvas
-from tools.pocket.dataset import SEAT_SCALE, SEAT_X, SEAT_Y
 from tools.pocket.looks import Look, Setting, character
+from tools.pocket.poses import SEAT_SCALE, SEAT_X, SEAT_Y
 
 SIZE = 512
 _PICTURES: dict[str, tuple[Look, Setting]] = {

@@ -1,6 +1,5 @@
 """From a training folder to the release: checked, copied, nothing changed."""
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -11,12 +10,11 @@ from tools.pocket.components import FILES
 
 LIMIT_BYTES = 48_000_000
 TOKENIZER = "spiece.model"
-FIGURES = "figures.json"
 log = logging.getLogger("pocket")
 
 
 def export(source: Path, target: Path) -> None:
-    """Copy weights, tokenizer and figures from `source` to `target`.
+    """Copy weights and tokenizer from `source` to `target`.
 
     Raises ValueError when a file is missing, is not fp16 throughout, or all together are too large.
     """
@@ -30,12 +28,9 @@ def export(source: Path, target: Path) -> None:
     if total > LIMIT_BYTES:
         raise ValueError(f"the release may take {LIMIT_BYTES} bytes, these files take {total}")
     target.mkdir(parents=True, exist_ok=True)
-    for name in [*names, FIGURES]:
-        if (source / name).exists():
-            shutil.copyfile(source / name, target / name)
+    for name in names:
+        shutil.copyfile(source / name, target / name)
     log.info("exported %.1f MB to %s", total / 1e6, target)
-    if (target / FIGURES).exists():
-        log.info("%s", json.loads((target / FIGURES).read_text()))
 
 
 def _check_half(path: Path) -> None:

@@ -77,13 +77,14 @@ def frame_changes(video: Tensor) -> Tensor:
     return (video[:, 1:] - video[:, :-1]).abs().mean((0, 2, 3)) / 2
 
 
-def seam_jumps(video: Tensor, seams: list[int]) -> Tensor:
-    """The change into each frame of `seams`, relative to the 95th percentile of all other changes.
+def seam_jumps(video: Tensor, seams: list[int], share: float = 1.0) -> Tensor:
+    """The change into each frame of `seams`, relative to the changes inside windows: to their largest.
 
-    video (3, F, H, W); 1 or less: no larger than changes inside windows. Without any motion: 0.
+    video (3, F, H, W); 1 or less: no larger than those. `share` below 1 takes that quantile of them in place
+    of the largest. Without any motion: 0.
     """
     changes = frame_changes(video)
     at = torch.tensor(seams) - 1
     inside = torch.ones(len(changes), dtype=torch.bool)
     inside[at] = False
-    return changes[at] / changes[inside].quantile(0.95).clamp_min(1e-6)
+    return changes[at] / changes[inside].quantile(share).clamp_min(1e-6)

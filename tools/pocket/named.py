@@ -14,6 +14,7 @@ _PHRASES = {
     **{phrase: act for act, phrases in _ACTING.items() for phrase in phrases},
     **{phrase: move for move, phrases in _MOVING.items() for phrase in phrases},
 }
+_GROWN = {"girl": "woman", "boy": "man"}
 _SUBJECTS = {subject: subject for subject in HEADS["subject"]} | dict.fromkeys(_BALL, "ball")
 
 
@@ -48,6 +49,8 @@ class Agreement:
     """Which promises of a caption a clip keeps; None where the caption makes none."""
 
     subject: bool
+    kin: bool
+    """The subject, when a girl is as good as a woman and a boy as a man: they are often drawn alike."""
     colour: bool | None
     motion: bool | None
 
@@ -77,6 +80,7 @@ def agreement(promise: Named, verdict: Verdict) -> Agreement:
     seen = {"coat": verdict.coat, "shirt": verdict.shirt, "headwear": verdict.headwear_colour}
     return Agreement(
         subject=promise.subject == verdict.subject,
+        kin=_GROWN.get(promise.subject, promise.subject) == _GROWN.get(verdict.subject, verdict.subject),
         colour=all(seen[what] == colour for what, colour in promise.colours.items())
         if promise.colours
         else None,

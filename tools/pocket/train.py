@@ -1,8 +1,8 @@
 """The pocket model's command line: python -m tools.pocket.train STAGE --minutes M --out DIR [--resume DIR].
 
-Stages, in order: voices, render (beside all that follow), speech, text, vae, transformer, evaluate, export; and
-judge, which trains what measures text to video. With several GPUs: torchrun --nproc-per-node N -m
-tools.pocket.train transformer ..., and a renderer per process (--focus, --clips).
+Stages, in order: voices, render (beside all that follow), speech, text, vae, transformer, evaluate, export;
+and judge, which trains what measures text to video. With several GPUs: torchrun --nproc-per-node N
+-m tools.pocket.train transformer ..., and a renderer per process (--focus, --clips).
 """
 
 import argparse
@@ -57,6 +57,7 @@ def _run(options: argparse.Namespace, device: torch.device, worker: Worker) -> N
         from tools.pocket.voices import build_voice_bank
 
         build_voice_bank(options.voices)
+        build_voice_bank(options.voices.with_stem(f"{options.voices.stem}_held_out"), held_out=True)
     elif options.stage == "render":
         from tools.pocket.shards import RenderOptions, render_shards
 

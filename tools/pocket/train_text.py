@@ -1,8 +1,8 @@
 """Teaching the text encoder the order of words: the features of each token are to tell the tokens around it.
 
-Through a whole video model alone an encoder stays a bag of words ("a red ball on a blue wall" is "a blue ball
-on a red wall"): its attention gets hardly any gradient. Here it learns first, from captions alone, and what is
-already there (`--resume`) is kept near, so that networks which have learned to read it still can.
+Through a whole video model alone an encoder stays a bag of words ("a red ball on a blue wall" is "a blue
+ball on a red wall"): its attention gets hardly any gradient. Here it learns first, from captions alone, and
+what is already there (`--resume`) is kept near, so that networks which have learned to read it still can.
 """
 
 import logging
@@ -26,7 +26,7 @@ from wanvideo.models.text_encoder import PromptTokenizer
 
 OFFSETS = (-3, -2, -1, 1, 2, 3)
 KEEP_WEIGHT = 1.0
-CAPTIONS = 30_000
+CAPTIONS, HELD_OUT = 30_000, 512
 FILE = "pocket_umt5"
 log = logging.getLogger("pocket")
 
@@ -42,9 +42,9 @@ class NeighbourHeads(nn.Module):
         """rows (B, n, dim), ids (B, n), 0 = none -> cross-entropy and share of tokens named correctly."""
         losses, right = [], []
         for offset, head in zip(OFFSETS, self.heads, strict=True):
-            reader, read = (slice(-offset, None), slice(offset)) if offset < 0 else (slice(-offset), slice(offset, None))
-            told: Tensor = head(rows[:, reader])
-            wanted = ids[:, read].masked_fill((ids[:, read] == 0) | (ids[:, reader] == 0), -1)
+            here, there = _overlap(offset)
+            told: Tensor = head(rows[:, here])
+            wanted = ids[:, there].masked_fill((ids[:, there] == 0) | (ids[:, here] == 0), -1)
             losses.append(nn.functional.cross_entropy(told.flatten(0, 1), wanted.flatten(), ignore_index=-1))
             right.append((told.argmax(-1) == wanted)[wanted >= 0].float().mean())
         return torch.stack(losses).mean(), torch.stack(right).mean()
@@ -79,7 +79,8 @@ def train_text(options: StageOptions) -> None:
     pieces = options.out / "spiece.model"
     if not pieces.exists():
         train_tokenizer(pieces, options.seed)
-    ids = caption_ids(PromptTokenizer.from_file(pieces), options.seed).to(options.device)
+    tokenizer = PromptTokenizer.from_file(pieces)
+    ids = caption_ids(tokenizer, options.seed).to(options.device)
     heads = NeighbourHeads().to(options.device)
     training = TextTraining(encoder=encoder, before=before.requires_grad_(False), heads=heads)
     average = Average(encoder, 0.99)
@@ -100,8 +101,15 @@ def train_text(options: StageOptions) -> None:
     average.swap()
     save_component(options.out, FILE, encoder.state_dict())
     with torch.no_grad():
-        held_out = caption_ids(PromptTokenizer.from_file(pieces), options.seed + 1, 512).to(options.device)
-        log.info("text held-out: %s", {name: round(float(v), 3) for name, v in training.losses(held_out).items()})
+        found = training.losses(caption_ids(tokenizer, options.seed + 1, HELD_OUT).to(options.device))
+    log.info("text held-out: %s", {name: round(float(value), 3) for name, value in found.items()})
+
+
+def _overlap(offset: int) -> tuple[slice, slice]:
+    """Which places of a row have a neighbour at `offset`, and those neighbours."""
+    if offset > 0:
+        return slice(None, -offset), slice(offset, None)
+    return slice(-offset, None), slice(None, offset)
 
 
 def build_optimizers(encoder: nn.Module, heads: nn.Module) -> list[torch.optim.Optimizer]:

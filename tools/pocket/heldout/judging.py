@@ -13,7 +13,7 @@ from tools.pocket.heldout.results import ShownClip, mean
 from tools.pocket.judge import load_judge
 from tools.pocket.named import Agreement, agreement, named
 
-Question = Literal["subject", "colour", "motion"]
+Question = Literal["subject", "kin", "colour", "motion"]
 QUESTIONS: tuple[Question, ...] = ("subject", "colour", "motion")
 
 

@@ -46,12 +46,14 @@ def _figures(judged: Judged, *, limited: bool) -> list[Figure]:
         "right subject": LEAST_SUBJECT_AND_COLOUR,
         "right colour": LEAST_SUBJECT_AND_COLOUR,
         "right subject and colour": LEAST_SUBJECT_AND_COLOUR,
+        "the same, child or adult not counted": LEAST_SUBJECT_AND_COLOUR,
         "right motion": LEAST_MOTION,
     }
     values = {
         "right subject": judged.share("subject"),
         "right colour": judged.share("colour"),
         "right subject and colour": judged.share_of_all(("subject", "colour")),
+        "the same, child or adult not counted": judged.share_of_all(("kin", "colour")),
         "right motion": judged.share("motion"),
     }
     return [
