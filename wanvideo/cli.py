@@ -122,8 +122,8 @@ def _models(arguments: argparse.Namespace) -> None:
             made = run_models(arguments, progress)
     finally:
         bar.close()
-    size, before = made["bytes"] / 1e9, made["source_bytes"] / 1e9
-    print(f"{made['output']}\n{size:.2f} GB of {before:.2f} GB", file=_human(arguments.json))
+    size, before = made["bytes"] / 1e6, made["source_bytes"] / 1e6
+    print(f"{made['output']}\n{size:,.1f} MB; the source has {before:,.1f} MB", file=_human(arguments.json))
     if arguments.json:
         print(json.dumps(made))
 

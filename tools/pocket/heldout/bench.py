@@ -75,12 +75,12 @@ class Made:
     seconds: float
 
 
-def make(bench: Bench, name: str, asked: Mapping[str, Any]) -> Made:
+def make(bench: Bench, name: str, asked: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Made:
     """Let the application make `name` (an mp4); paths in `asked` are files of this machine."""
     output = bench.path(name)
     output.unlink(missing_ok=True)  # the application never overwrites: it would choose another name
     begun = time.perf_counter()
-    finished = generate(_plan(asked, output), bench.cache).output
+    finished = generate(plan_for(asked, output, options), bench.cache).output
     seconds = time.perf_counter() - begun
     return Made(name=name, video=read_video(finished), seconds=seconds)
 
@@ -113,7 +113,7 @@ def save_sound(bench: Bench, name: str, wave: Tensor) -> str:
 
 def lend_vae(bench: Bench) -> "AbstractContextManager[AutoencoderKLWan]":
     """The autoencoder as the application loads it."""
-    plan = _plan({"task": TEXT_TO_VIDEO, "prompt": "a red ball"}, bench.folder / "none.mp4")
+    plan = plan_for({"task": TEXT_TO_VIDEO, "prompt": "a red ball"}, bench.folder / "none.mp4")
     dtype = DTYPES[plan.dtype]
     return JobModels(files=plan.models, cache=bench.cache, device=plan.device, dtype=dtype).vae()
 
@@ -129,6 +129,9 @@ def run_identity(bench: Bench, judged: bool = False) -> str:
     return digest.hexdigest()[:12]
 
 
-def _plan(asked: Mapping[str, Any], output: Path) -> GenerationPlan:
+def plan_for(
+    asked: Mapping[str, Any], output: Path, options: Mapping[str, Any] | None = None
+) -> GenerationPlan:
     """A plan with the bundled model, whatever else the models folder holds."""
-    return prepare(read_request(asked), read_options({"models_dir": str(POCKET)}), output)[0]
+    run = {**(options or {}), "models_dir": str(POCKET)}
+    return prepare(read_request(asked), read_options(run), output)[0]
