@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from tools.pocket.components import build_text_encoder, load_component
+from tools.pocket.tokenizer import FILE, find_tokenizer
 from tools.pocket.train_text import NeighbourHeads, TextTraining, build_optimizers, caption_ids
 from wanvideo.models.text_encoder import PromptTokenizer
 
@@ -29,6 +30,15 @@ def test_heads_read_each_neighbour_and_leave_out_the_ends() -> None:
     assert float(right) == 1.0 and float(loss) < 1e-3
     shuffled, _ = heads(rows, ids.flip(1).contiguous())
     assert float(shuffled) > 1.0
+
+
+def test_weights_that_go_on_keep_their_tokenizer(tmp_path: Path) -> None:
+    taken = find_tokenizer(tmp_path / "run", RELEASE, seed=1)
+    assert taken.read_bytes() == (RELEASE / FILE).read_bytes()
+    own = tmp_path / "own" / FILE
+    own.parent.mkdir()
+    own.write_bytes(b"its own")
+    assert find_tokenizer(own.parent, RELEASE, seed=1).read_bytes() == b"its own"
 
 
 def test_training_lowers_the_loss_and_counts_the_distance() -> None:

@@ -106,7 +106,8 @@ class Encoders:
         boxes = shard.mouth_boxes.float().view(len(shard.captions), -1, 4)
         mouths = box_mask(boxes, shard.video.shape[-1]).amax(1, keepdim=True)
         inside = torch.nn.functional.adaptive_max_pool2d(mouths, latent_size)[:, 0]
-        return 1 + (MOUTH_WEIGHT - 1) * inside
+        weight: Tensor = 1 + (MOUTH_WEIGHT - 1) * inside
+        return weight
 
 
 class LatentPool:

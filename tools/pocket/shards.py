@@ -33,7 +33,7 @@ FORMATS = {
     "large": Format(FRAMES, 256, 16),
 }
 # What is drawn for whom: one shard each in turn, of kinds by turns and formats by turns.
-KINDS = {
+MIXES = {
     "all": ("talk", "shapes", "pair", "motion", "talk", "shapes"),
     "text": ("shapes", "talk", "shapes", "motion"),
     "picture": ("talk", "pair", "motion"),
@@ -105,7 +105,7 @@ def render_shards(options: RenderOptions) -> None:
 def draw_shard(options: RenderOptions, number: int, voices: VoiceBank) -> Shard:
     """Shard `number` of the stream that the seed names."""
     generator = torch.Generator(options.device).manual_seed(options.seed * 1_000_003 + number)
-    kinds = KINDS[options.focus]
+    kinds = MIXES[options.focus]
     kind = kinds[number % len(kinds)]
     shape = FORMAT_ORDER[number // len(kinds) % len(FORMAT_ORDER)]
     form = FORMATS[shape]

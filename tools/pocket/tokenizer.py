@@ -1,6 +1,7 @@
 """The pocket model's tokenizer: 512 SentencePiece pieces learnt from its captions, bytes for all the rest."""
 
 import io
+import shutil
 from pathlib import Path
 
 import sentencepiece
@@ -10,6 +11,18 @@ from tools.pocket.captions import sample_captions
 from tools.pocket.components import VOCABULARY
 
 CAPTIONS = 20_000
+FILE = "spiece.model"
+
+
+def find_tokenizer(out: Path, resume: Path | None, seed: int) -> Path:
+    """spiece.model in `out`: the one there, else `resume`'s, whose weights know its ids, else a new one."""
+    path = out / FILE
+    if not path.exists() and resume is not None and (resume / FILE).exists():
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(resume / FILE, path)
+    elif not path.exists():
+        train_tokenizer(path, seed)
+    return path
 
 
 def train_tokenizer(path: Path, seed: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from tools.pocket.parallel import Worker, join_workers, own_device
-from tools.pocket.shards import KINDS
+from tools.pocket.shards import MIXES
 from tools.pocket.training_run import StageOptions, start_log
 
 STAGES = ("voices", "render", "speech", "text", "vae", "transformer", "judge", "evaluate", "export")
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--voices", type=Path, default=Path("/tmp/pocket_voices.npy"), help="bank of speech")
     parser.add_argument("--batch", type=int, default=32, help="clips of 33 frames in a batch")
     parser.add_argument("--count", type=int, default=16, help="clips per task to evaluate on")
-    parser.add_argument("--focus", choices=tuple(KINDS), default="all", help="what to draw for or to train")
+    parser.add_argument("--focus", choices=tuple(MIXES), default="all", help="what to draw for or to train")
     parser.add_argument("--limit", type=int, default=150, help="rendered shards that may wait")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser

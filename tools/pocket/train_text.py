@@ -20,7 +20,7 @@ from tools.pocket.components import (
     save_component,
 )
 from tools.pocket.muon import Muon
-from tools.pocket.tokenizer import train_tokenizer
+from tools.pocket.tokenizer import find_tokenizer
 from tools.pocket.training_run import Average, Box, Report, StageOptions, adamw
 from wanvideo.models.text_encoder import PromptTokenizer
 
@@ -76,10 +76,7 @@ def train_text(options: StageOptions) -> None:
     encoder, before = (build_text_encoder().to(options.device) for _ in range(2))
     resumed = options.resume is not None and load_component(encoder, options.resume, FILE)
     before.load_state_dict(encoder.state_dict())
-    pieces = options.out / "spiece.model"
-    if not pieces.exists():
-        train_tokenizer(pieces, options.seed)
-    tokenizer = PromptTokenizer.from_file(pieces)
+    tokenizer = PromptTokenizer.from_file(find_tokenizer(options.out, options.resume, options.seed))
     ids = caption_ids(tokenizer, options.seed).to(options.device)
     heads = NeighbourHeads().to(options.device)
     training = TextTraining(encoder=encoder, before=before.requires_grad_(False), heads=heads)
@@ -114,7 +111,9 @@ def _overlap(offset: int) -> tuple[slice, slice]:
 
 def build_optimizers(encoder: nn.Module, heads: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, fast steps for the few numbers that say how far a token looks."""
-    layers, places, rest = [], [], []
+    layers: list[nn.Parameter] = []
+    places: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in encoder.named_parameters():
         if "relative_attention_bias" in name:
             places.append(parameter)

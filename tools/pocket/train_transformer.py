@@ -14,8 +14,8 @@ from tools.pocket.latent_pool import Encoders, Item, LatentPool
 from tools.pocket.muon import Muon
 from tools.pocket.objective import Objective
 from tools.pocket.parallel import GradientSum, SharedClock, Worker
-from tools.pocket.shards import FORMATS, KINDS, Format
-from tools.pocket.tokenizer import train_tokenizer
+from tools.pocket.shards import FORMATS, MIXES, Format
+from tools.pocket.tokenizer import find_tokenizer
 from tools.pocket.training_run import Average, Box, Report, StageOptions, adamw
 from wanvideo.defaults import NEGATIVE_CHINESE, NEGATIVE_ENGLISH
 from wanvideo.geometry import latent_frames
@@ -149,7 +149,7 @@ def train_transformer(options: StageOptions) -> None:
     several = options.worker.count > 1  # each process has a renderer of its own
     clips = options.clips / str(options.worker.rank) if several else options.clips
     pool = LatentPool(clips, encoders, POOL_CLIPS)
-    pool.fill(set(KINDS[focus]))
+    pool.fill(set(MIXES[focus]))
     prompts = [
         torch.tensor([encoders.tokenizer.encode(text)], device=options.device)
         for text in ("", NEGATIVE_ENGLISH, "", NEGATIVE_CHINESE)
@@ -185,15 +185,13 @@ def contributors(model: PocketModel, worker: Worker) -> list[int]:
 
 
 def load_encoders(options: StageOptions) -> Encoders:
-    """The frozen autoencoder, speech encoder and tokenizer; the tokenizer is made when there is none."""
+    """The frozen autoencoder, speech encoder and tokenizer; so is the tokenizer, made when there is none."""
     vae, speech = build_vae(), build_speech_encoder().eval()
     for module, name in ((vae, "pocket_vae"), (speech, "pocket_wav2vec2")):
         folders = [folder for folder in (options.out, options.resume) if folder is not None]
         if not any(load_component(module, folder, name) for folder in folders):
             raise FileNotFoundError(f"{name}.safetensors is in none of {folders}; train it first")
-    pieces = options.out / "spiece.model"
-    if not pieces.exists():
-        train_tokenizer(pieces, options.seed)
+    pieces = find_tokenizer(options.out, options.resume, options.seed)
     return Encoders(
         vae=ClipVae(vae.requires_grad_(False)).to(options.device),
         speech=speech.to(options.device).requires_grad_(False),
