@@ -9,13 +9,14 @@ from torch import Tensor
 from tools.pocket import shapes
 from tools.pocket.canvas import LINE, Canvas, Frame, Region
 from tools.pocket.looks import PEOPLE, Look
-from tools.pocket.palette import HAIR, MOUTH, TONGUE, WHITE, mixed
+from tools.pocket.palette import HAIR, LIPSTICK, MOUTH, TONGUE, WHITE, mixed
 from tools.pocket.poses import Pose
 
 OUTLINE = 0.042
 # How far a part in front of the head's axis moves when the head turns or nods by one.
 _DEPTH = 0.24
 _LIP = 0.034
+_PAINT = 0.04  # of painted lips around their line
 _MOUTH_DOWN = 0.50
 _MOUTH_PLACES = {"cat": 0.44, "bear": 0.47, "robot": 0.40}
 
@@ -81,7 +82,8 @@ def draw_brows(canvas: Canvas, cast: Cast, down: float) -> None:
         ]
         x = part.x.abs() - gap
         # Outer ends hang a little: a friendly look.
-        part.fill(shapes.curve(x, part.y + lift - 0.16 * x, 0.15, 0.06, 0.034), part.colour(tints))
+        heavy = part.number(0.058 if look.subject == "man" else 0.034 for look in cast.looks)
+        part.fill(shapes.curve(x, part.y + lift - 0.16 * x, 0.15, 0.06, heavy), part.colour(tints))
 
 
 def draw_cheeks(canvas: Canvas, cast: Cast, down: float, opacity: float = 0.55) -> None:
@@ -108,7 +110,11 @@ def draw_mouth(canvas: Canvas, cast: Cast) -> None:
         y = down + bend * (part.x / half).square().clamp_max(1.3)
         inside = shapes.ellipse(part.x, y, half, tall)
         lips = shapes.ellipse(part.x, y, half + _LIP, tall + _LIP)
-        part.fill(torch.minimum(lips, shapes.curve(part.x, down, half, -bend, _LIP)), LINE)
+        lips = torch.minimum(lips, shapes.curve(part.x, down, half, -bend, _LIP))
+        if any(look.subject == "woman" for look in cast.looks):
+            painted = part.number(float(look.subject == "woman") for look in cast.looks)
+            part.fill(lips - _PAINT, LIPSTICK, painted)
+        part.fill(lips, LINE)
         part.fill(inside, MOUTH, talk)
         tongue = torch.maximum(
             shapes.ellipse(part.x, y - 0.95 * tall, 0.62 * half, 0.55 * tall), inside + 0.01

@@ -7,6 +7,7 @@ from tools.pocket.canvas import Colour
 from tools.pocket.palette import BACKDROPS, FUR, HAIR, IRIS, METAL, NAMED, SKIN
 
 PEOPLE = ("girl", "boy", "woman", "man")
+ADULTS = ("woman", "man")
 CHARACTERS = (*PEOPLE, "cat", "bear", "robot")
 FIGURES = ("ball", "square", "triangle", "star", "heart")
 HEADWEAR = ("cap", "woolly hat", "party hat", "bow")
@@ -51,6 +52,11 @@ class Look:
             self.skin if self.subject in PEOPLE else table.get(self.colour, NAMED.get(self.colour, self.skin))
         )
 
+    @property
+    def grown(self) -> bool:
+        """Whether it is drawn as an adult: a longer chin, smaller eyes, heavy brows or painted lips."""
+        return self.subject in ADULTS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -80,7 +86,7 @@ def character(subject: str, random: Random) -> Look:
     headwear = random.choice(HEADWEAR) if random.random() < 0.35 else None
     if headwear == "bow" and subject in ("boy", "man"):
         headwear = "cap"
-    grown = subject in ("man", "woman")
+    grown = subject in ADULTS
     return Look(
         subject=subject,
         colour=colour,
@@ -96,7 +102,7 @@ def character(subject: str, random: Random) -> Look:
         freckles=subject in ("girl", "boy") and random.random() < 0.3,
         marked=random.random() < 0.6,
         width=random.uniform(0.93, 1.05),
-        eye_size=random.uniform(0.94, 1.1) * (0.92 if grown else 1.0),
+        eye_size=random.uniform(0.94, 1.1) * (0.76 if grown else 1.04),
         eye_gap=random.uniform(0.95, 1.06),
         body=True,
     )

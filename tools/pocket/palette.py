@@ -68,6 +68,7 @@ IRIS: tuple[Colour, ...] = (
 
 # Inside an open mouth, and nowhere else: measurements find the mouth by it.
 MOUTH: Colour = (0.46, 0.03, 0.13)
+LIPSTICK: Colour = (0.86, 0.30, 0.40)
 TONGUE: Colour = (0.88, 0.38, 0.43)
 WHITE: Colour = (1.0, 1.0, 0.98)
 

@@ -21,6 +21,7 @@ from tools.pocket.headwear import draw_headwear
 from tools.pocket.palette import HAIR, NAMED, mixed
 
 _CHEEKS = 0.05
+_CHIN = 0.17  # how much longer the lower half of an adult's face is
 
 
 def draw_people(canvas: Canvas, cast: Cast) -> None:
@@ -68,9 +69,12 @@ def _body(canvas: Canvas, cast: Cast) -> None:
             part.outlined(shapes.box(part.x, part.y, 0.24, 0.25, 0.1), tint, OUTLINE)
 
 
-def _face(part: Region, cast: Cast) -> Tensor:
+def _face(part: Region, cast: Cast, margin: float = 0.0) -> Tensor:
+    """The outline of the head; an adult's chin lies lower. `margin` makes it larger all round."""
     width = part.number(look.width for look in cast.looks)
-    return shapes.egg(part.x, part.y, 0.94 * width, 1.0, _CHEEKS)
+    chin = part.number(1.0 + _CHIN * look.grown for look in cast.looks)
+    y = torch.where(part.y > 0.0, part.y / chin, part.y)
+    return shapes.egg(part.x, y, 0.94 * width + margin, 1.0 + margin, _CHEEKS)
 
 
 def _head(canvas: Canvas, cast: Cast) -> None:
@@ -79,7 +83,7 @@ def _head(canvas: Canvas, cast: Cast) -> None:
         ear = shapes.ellipse(part.x.abs() - 0.96, part.y, 0.17, 0.21)
         part.outlined(ear, tint, OUTLINE)
         part.fill(ear + 0.08, part.colour(mixed(look.skin, (0.85, 0.35, 0.35), 0.35) for look in cast.looks))
-    with canvas.region(cast.head, (-1.1, -1.1, 1.1, 1.1)) as part:
+    with canvas.region(cast.head, (-1.1, -1.1, 1.1, 1.3)) as part:
         part.shaded(_face(part, cast), part.colour(look.skin for look in cast.looks), 0.055, OUTLINE)
 
 
@@ -158,9 +162,8 @@ def _beard(canvas: Canvas, cast: Cast) -> None:
     rows = [row for row, look in enumerate(cast.looks) if look.beard]
     if not rows:
         return
-    with canvas.region(cast.head, (-1.1, -0.4, 1.1, 1.2), rows) as part:
-        width = part.number(look.width for look in cast.looks)
-        chin = shapes.egg(part.x, part.y, 0.94 * width + 0.03, 1.05, _CHEEKS)
+    with canvas.region(cast.head, (-1.1, -0.4, 1.1, 1.35), rows) as part:
+        chin = _face(part, cast, 0.04)
         shift_x, shift_y = (0.24 * part.track(track) for track in (cast.pose.turn, cast.pose.nod))
         bare = shapes.ellipse(part.x - shift_x, part.y - shift_y - 0.02, 0.80, 0.47)
         beard = shapes.smooth_maximum(torch.maximum(chin, -0.22 - part.y), -bare, 0.08)
