@@ -1,0 +1,152 @@
+"""Tables of the measured rows, for the terminal and for docs/benchmarks.md, where each part has its place
+between two markers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import REASON, Row, figures, read_report
+from wanvideo.proof.versions import ABSENT, PACKAGES
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BASES = {"cuDNN": "CUDNN_ATTENTION", "flash": "FLASH_ATTENTION"}  # that attention is compared with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A heading, and what stands below it; all rows are given too, for ratios."""
+
+    title: str
+    cell: Callable[[Row, list[Row]], str]
+
+
+def column(title: str, field: str, form: str = "") -> Column:
+    """A field of the row; empty where it is missing or None."""
+    return Column(title=title, cell=lambda row, _: _shown(row.get(field), form))
+
+
+def _shown(value: Any, form: str = "") -> str:
+    return "" if value is None else format(value, form)
+
+
+def _ratio_to(provider: str) -> Callable[[Row, list[Row]], str]:
+    """How many times as fast as that kernel of torch, on the same tensors."""
+
+    def cell(row: Row, rows: list[Row]) -> str:
+        same = {name: row[name] for name in ("tokens", "tensors")}
+        base = next(figures(rows, provider=provider, **same), None)
+        return "" if base is None else format(base["ms"] / row["ms"], ".2f")
+
+    return cell
+
+
+def _ratio_to_dense(row: Row, rows: list[Row]) -> str:
+    """How many times as fast as with dense weights; of a linear with the same sizes, and not of its steps."""
+    same = {name: row[name] for name in ("out", "in", "step") if name in row}
+    base = next(figures(rows, dense=True, **same), None)
+    return "" if base is None else format(base["ms"] / row["ms"], ".2f")
+
+
+def _passed(row: Row, _: list[Row]) -> str:
+    if not row["inputs_unchanged"]:
+        return "no: changes its inputs"
+    return "yes" if row["passed"] else "no"
+
+
+def _multiplies(row: Row, _: list[Row]) -> str:
+    return ", ".join(f"{count} x {name}" for name, count in row["multiplies"].items())
+
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "attention": (
+        column("attention", "backend"),
+        column("by", "provider"),
+        column("tokens", "tokens", ","),
+        column("tensors", "tensors"),
+        column("computed by", "computed_by"),
+        column("relative L2", "relative_l2", ".2e"),
+        column("limit", "limit", "g"),
+        Column(title="passed", cell=_passed),
+        column("cosine", "cosine", ".6f"),
+        column("max abs", "max_abs", ".1e"),
+        column("ms", "ms", ".2f"),
+        column("TFLOP/s", "tflops", ".0f"),
+        *(Column(title=f"x {name}", cell=_ratio_to(provider)) for name, provider in BASES.items()),
+    ),
+    "modes": (
+        column("mode", "mode"),
+        Column(title="multiplies with", cell=_multiplies),
+        column("linears GiB", "linears_gib", ".2f"),
+        column("model GiB", "model_gib", ".2f"),
+        column("quantized in s", "seconds_to_quantize", ".1f"),
+        column("peak building GiB", "peak_building_gib", ".1f"),
+        column("peak forward GiB", "peak_forward_gib", ".1f"),
+        column("ms a forward", "ms", ",.0f"),
+        Column(title="x dense", cell=_ratio_to_dense),
+        column("relative L2 of the output", "relative_l2", ".4f"),
+        column("cosine", "cosine", ".6f"),
+    ),
+    "linear": (
+        column("out", "out"),
+        column("in", "in"),
+        column("mode", "mode"),
+        column("step", "step"),
+        column("multiplies with", "multiply"),
+        column("ms", "ms", ".3f"),
+        column("TFLOP/s", "tflops", ".0f"),
+        Column(title="x dense", cell=_ratio_to_dense),
+        column("relative L2", "relative_l2", ".4f"),
+        column("differs from ours", "differs_from_ours", ".1e"),
+        column("elements equal", "equal_share", ".2%"),
+    ),
+}
+
+
+def table(part: str, rows: list[Row]) -> str:
+    """Markdown; rows without figures stand below it, each with its reason."""
+    columns = TABLES[part]
+    lines = [[item.title for item in columns], ["---"] * len(columns)]
+    lines += [[item.cell(row, rows) for item in columns] for row in figures(rows)]
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    reasons = list(dict.fromkeys(_without_figures(row) for row in rows if REASON in row))
+    return "\n".join([text, *(["", "Not measured:", "", *reasons] if reasons else [])])
+
+
+def _without_figures(row: Row) -> str:
+    """Where the same reason holds for all shapes one line says it."""
+    names = ("backend", "provider", "mode", "step")
+    return f"- {', '.join(str(row[name]) for name in names if row.get(name))}: {row[REASON]}"
+
+
+def write_page(page: Path, folder: Path) -> None:
+    """Put the tables of the folder's JSON files into the page; a part without a file keeps its table."""
+    text = page.read_text(encoding="utf-8")
+    for part in TABLES:
+        file = folder / f"{part}.json"
+        if file.exists():
+            text = _replaced(text, part, read_report(file))
+    page.write_text(text, encoding="utf-8")
+
+
+def _replaced(text: str, part: str, report: Row) -> str:
+    begin, end = (f"<!-- {part}: {edge} -->" for edge in ("begin", "end"))
+    before, after = text.partition(begin)[0], text.partition(end)[2]
+    return f"{before}{begin}\n\n{_told(report)}\n\n{table(part, report['rows'])}\n\n{end}{after}"
+
+
+def _told(report: Row) -> str:
+    """Where and when; the packages without the time of their installation."""
+    versions = {name: text.partition(",")[0] for name, text in report["versions"].items()}
+    packages = [f"{name} {versions[name]}" for name in PACKAGES if versions[name] != ABSENT]
+    card = f" (sm {versions['compute capability']}, driver {versions['driver']})"
+    facts = [
+        report["device"] + (card if versions["GPU"] != "none" else ""),
+        f"torch {versions['torch']}",
+        f"Python {versions['python']}",
+        *packages,
+        report["date"],
+        *(["tiny sizes"] if report["quick"] else []),
+    ]
+    return f"{', '.join(facts)}: `{report['command']}`"
