@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.plan_cases import REAL
 from wanvideo import prepare
-from wanvideo.attention_proof.proof import Proof
 from wanvideo.cache_folder import VARIABLE
 from wanvideo.errors import UserError
 from wanvideo.fallback import AUTO, AUTO_NAMES, choose, next_untried
 from wanvideo.hardware import Gpu, Hardware
+from wanvideo.proof.kept import AttentionProof
 from wanvideo.registry import AttentionBackend, attention_backends
+from wanvideo.request import RuntimeOptions
 
 CARD = Gpu(name="RTX 4090", compute_capability=(8, 9), total_bytes=1, free_bytes=1, driver="580")
 GPU = Hardware(gpus=(CARD,), cpu="", cores=1, ram_bytes=1, free_ram_bytes=1, system="")
@@ -25,17 +27,17 @@ PREFERRED = [row for row in TABLE.values() if row.priority > EXACT.priority]
 OTHERS = [row for row in TABLE.values() if row is not EXACT]
 
 
-def proof(name: str, *, ratio: float = 2.0, reason: str = "") -> Proof:
-    times = {} if reason else {"milliseconds": 1.0, "sdpa_milliseconds": ratio}
-    return Proof(backend=name, usable=not reason, reason=reason, versions={}, **times)
+def proof(name: str, *, ratio: float = 2.0, reason: str = "") -> AttentionProof:
+    times = {} if reason else {"milliseconds": 1.0, "peer_milliseconds": ratio}
+    return AttentionProof(name=name, usable=not reason, reason=reason, versions={}, **times)
 
 
-def proofs(**changed: Proof) -> dict[str, Proof]:
+def proofs(**changed: AttentionProof) -> dict[str, AttentionProof]:
     """All backends work and are twice as fast, but for those."""
     return {row.name: proof(row.name) for row in OTHERS} | changed
 
 
-def chosen(name: str, known: Mapping[str, Proof], strict: bool = False) -> tuple[str, list[str]]:
+def chosen(name: str, known: Mapping[str, AttentionProof], strict: bool = False) -> tuple[str, list[str]]:
     notes: list[str] = []
     return choose(TABLE, name, "attention", GPU, strict, notes, known).name, notes
 
@@ -86,9 +88,9 @@ def test_without_a_word_on_trials_the_machine_alone_decides() -> None:
     assert notes == []
 
 
-def walk(name: str, outcomes: Mapping[str, Proof]) -> list[str]:
+def walk(name: str, outcomes: Mapping[str, AttentionProof]) -> list[str]:
     """Names in the order in which they are tried until the choice is clear."""
-    known: dict[str, Proof] = {}
+    known: dict[str, AttentionProof] = {}
     while (row := next_untried(TABLE, name, GPU, known)) is not None:
         assert row.name not in known
         known[row.name] = outcomes[row.name]
@@ -123,18 +125,18 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
     """Names of the backends that `prepare` tries; none of them works."""
     names: list[str] = []
 
-    def fail(name: str, _: Hardware) -> Proof:
+    def fail(name: str, _: Hardware) -> AttentionProof:
         names.append(name)
         return proof(name, reason="it lies")
 
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     monkeypatch.setattr(prepare, "attention_backends", lambda: TABLE)
-    monkeypatch.setattr(prepare, "prove", fail)
+    monkeypatch.setattr(prepare, "prove_attention", fail)
     yield names
 
 
 def test_plan_to_be_carried_out_tries_what_it_needs(tried: list[str]) -> None:
-    known = prepare._proofs(AUTO, GPU, True)
+    known = prepare._proofs(RuntimeOptions(), REAL, GPU, True).attention
     assert tried == [row.name for row in PREFERRED] == list(known)
     assert chosen(AUTO, known)[0] == EXACT.name
 
@@ -143,5 +145,5 @@ def test_plan_to_be_carried_out_tries_what_it_needs(tried: list[str]) -> None:
 def test_plan_to_look_at_and_a_machine_without_a_card_try_nothing(
     tried: list[str], machine: Hardware, tries: bool
 ) -> None:
-    assert prepare._proofs(AUTO, machine, tries) == {}
+    assert prepare._proofs(RuntimeOptions(), REAL, machine, tries).attention == {}
     assert tried == []

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from tests.plan_cases import CARD, CPU, GPU
-from wanvideo.effective_mode import StoredFormat, WantedMode, effective_mode
+from wanvideo.effective_mode import Proofs, StoredFormat, WantedMode, effective_mode
 from wanvideo.errors import UserError
 from wanvideo.hardware import Hardware
 from wanvideo.registry import quantization_modes
@@ -18,10 +18,16 @@ ROWS = (  # the 12 of the contract
     *(f"fp8_{kind}{end}" for kind in ("e4m3fn", "e5m2") for end in ("", "_scaled", "_fast", "_scaled_fast")),
     *("fp4_experimental", "fp4_scaled", "fp4_scaled_fast"),
 )
+
+
+def of_card(capability: tuple[int, int]) -> Hardware:
+    return replace(GPU, gpus=(replace(CARD, compute_capability=capability),))
+
+
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 MACHINES: list[Hardware] = [
     CPU,
-    *(replace(GPU, gpus=(replace(CARD, compute_capability=sm),)) for sm in CAPABILITIES),
+    *map(of_card, CAPABILITIES),
 ]
 FILES = {
     "dense": StoredFormat(parameters=9, bytes=18),
@@ -55,9 +61,11 @@ def expected(wanted: str, machine: Hardware, file: str) -> str:
     return f"{stored}_fast" if fast and has_cores else stored
 
 
-def decide(wanted: str, machine: Hardware, file: str, **how: bool) -> tuple[str, str, bool]:
+def decide(
+    wanted: str, machine: Hardware, file: str, proofs: Proofs | None = None, **how: bool
+) -> tuple[str, str, bool]:
     """(mode that runs, all notes, whether the file is made denser)."""
-    found = effective_mode(MODES, WantedMode(name=wanted, **how), machine, FILES[file])
+    found = effective_mode(MODES, WantedMode(name=wanted, **how), machine, FILES[file], proofs)
     return found.mode.name, "; ".join(found.notes), found.requantizes
 
 
@@ -115,8 +123,7 @@ NOTES = [
 def test_notes_have_the_words_people_search_for(
     wanted: str, capability: tuple[int, int], file: str, words: str
 ) -> None:
-    machine = replace(GPU, gpus=(replace(CARD, compute_capability=capability),))
-    assert re.search(words, decide(wanted, machine, file)[1])
+    assert re.search(words, decide(wanted, of_card(capability), file)[1])
 
 
 KEPT = [
@@ -164,7 +171,7 @@ AUTOMATIC = [
 
 @pytest.mark.parametrize(("capability", "file", "mode"), AUTOMATIC)
 def test_the_automatic_choice(capability: tuple[int, int], file: str, mode: str) -> None:
-    machine = replace(GPU, gpus=(replace(CARD, compute_capability=capability),))
+    machine = of_card(capability)
     for name in ("auto", "default"):
         assert decide(name, machine, file, fits_dense=False)[0] == mode
         assert decide(name, machine, file, fits_dense=True)[0] == "disabled"

@@ -22,11 +22,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, this file's own folder is there instead
 from tools.torch_choice import (  # noqa: E402
     CUDA_GIGABYTES,
+    Machine,
     TorchChoice,
     choose_torch,
     explain_pip,
     is_installed,
     probe_machine,
+    sage_packages,
 )
 
 VENV = ROOT / ".venv"
@@ -119,9 +121,11 @@ def prepare(dev: bool) -> None:
         return
     STAMP.unlink(missing_ok=True)
     _make_venv()
-    _install_torch(reachable_choice(choose_torch(probe_machine(), wish), wish))
+    machine = probe_machine()
+    _install_torch(reachable_choice(choose_torch(machine, wish), wish))
     say("Installing the other packages.")
     _pip("-r", str(ROOT / "requirements.txt"), *(["-r", str(ROOT / "requirements-dev.txt")] if dev else []))
+    _install_sage(machine)
     partial = STAMP.with_suffix(".part")
     partial.write_text(json.dumps(wanted_stamp(dev, wish)), "utf-8")
     partial.replace(STAMP)
@@ -217,12 +221,38 @@ def _install_torch(choice: TorchChoice) -> None:
     _pip(*arguments, *(["--force-reinstall"] if installed else []), f"torch=={pin}")
 
 
+def _install_sage(machine: Machine) -> None:
+    """Attention is exact, and slower, without it: a failure is told and stops nothing."""
+    code = (
+        "import importlib.util as u, torch; "
+        "names = [n for n in ('sageattention', 'triton') if u.find_spec(n)]; "
+        "print(*names, 'cuda' if torch.version.cuda else '')"
+    )
+    packages = sage_packages(machine, _output(venv_python(), code).split()) if machine.driver else []
+    if not packages:
+        return
+    say(f"Installing {' and '.join(packages)}, for faster attention.")
+    problem = _run_pip("--no-deps", *packages)
+    if problem:
+        say(f"Warning: it was not installed, and everything runs without it. {problem}")
+
+
 def _output(python: str, code: str) -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
 
 
 def _pip(*arguments: str) -> None:
-    """Ready-made packages only: nothing may need a compiler. stdout stays free for the started program."""
+    """Raises SetupError with the reason."""
+    problem = _run_pip(*arguments)
+    if problem:
+        raise SetupError(f"{problem} What is installed stays; start again to go on.")
+
+
+def _run_pip(*arguments: str) -> str:
+    """Why pip failed, in a sentence; empty when all is installed.
+
+    Ready-made packages only: nothing may need a compiler. stdout stays free for the started program.
+    """
     command = [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "--only-binary", ":all:"]
     command += [] if sys.stderr.isatty() else ["--quiet"]
     lines = []
@@ -232,9 +262,7 @@ def _pip(*arguments: str) -> None:
         for line in pip.stderr or ():
             sys.stderr.write(line)
             lines.append(line)
-    if pip.returncode:
-        reason = explain_pip("".join(lines), _venv_version())
-        raise SetupError(f"{reason} What is installed stays; start again to go on.")
+    return explain_pip("".join(lines), _venv_version()) if pip.returncode else ""
 
 
 if __name__ == "__main__":

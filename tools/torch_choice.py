@@ -1,4 +1,7 @@
-"""Which build of torch fits this machine, decided before a gigabyte is downloaded. Standard library only."""
+"""Which build of torch, and of SageAttention, fits this machine, decided before a gigabyte is downloaded.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ OLDER_CUDA_INDEX = "https://download.pytorch.org/whl/cu126"
 # CUDA major version -> oldest driver and oldest compute capability (NVIDIA's CUDA Toolkit release notes)
 CUDA_NEEDS = {"12": (525, 5.0), "13": (580, 7.5)}
 CPU_GIGABYTES, CUDA_GIGABYTES = 4, 8
+# The release on the package index, pure Python; newer ones are built for one torch and one card. It needs
+# Triton: torch brings it on Linux, on Windows 3.7 is the one that fits the pinned torch.
+SAGE, TRITON_ON_WINDOWS = "sageattention==1.0.6", "triton-windows<3.8"
+SAGE_CAPABILITY = 8.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,16 @@ def is_installed(version: str, pin: str, index: str | None) -> bool:
     """Whether the installed torch is the pinned one, of the build (`+cpu`, `+cu130`) the index stands for."""
     build = re.search(r"/whl/(\w+)/?$", index or "")
     return version == f"{pin}+{build.group(1)}" if build else version.split("+")[0] == pin
+
+
+def sage_packages(machine: Machine, present: list[str]) -> list[str]:
+    """What SageAttention still needs. `present`: the packages that are there, and "cuda" if torch has it. Any
+    version of sageattention that is there stays, also one that does not work.
+    """
+    useful = machine.driver is not None and machine.capability >= SAGE_CAPABILITY and "cuda" in present
+    if not useful or "sageattention" in present:
+        return []
+    return [SAGE, TRITON_ON_WINDOWS] if machine.windows and "triton" not in present else [SAGE]
 
 
 def explain_pip(log: str, python: str) -> str:

@@ -9,7 +9,6 @@ import gradio as gr
 from ui.cards import as_sentence, card, table
 from ui.fields import Widget, build_field
 from ui.texts import say
-from wanvideo.attention_proof.proof import read_proofs
 from wanvideo.checkpoint.folders import describe_folder, model_names
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.refusal import Refusal
@@ -17,11 +16,20 @@ from wanvideo.fallback import obstacle
 from wanvideo.hardware import Hardware
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import model_folders
+from wanvideo.proof.kept import read_proofs
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import RuntimeOptions
 from wanvideo.wording import describe_plan
 
 GIGA = 1024**3
+# How the products are computed, for those who look for the last percent or for a fault.
+ADVANCED = (
+    "fuse_qkv_projections",
+    "rms_norm_function",
+    "use_tf32",
+    "use_cublas_gemm",
+    "force_contiguous_tensors",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,8 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
             gr.HTML(attention_guide(machine))
             widgets["per_block_mean"] = build_field("per_block_mean")
             widgets["strict"] = build_field("strict")
+            with gr.Accordion(say("advanced"), open=False):
+                widgets |= {name: build_field(name) for name in ADVANCED}
         with gr.Column(scale=6, min_width=340):
             plan = gr.HTML(plan_card(None), elem_id="plan")
             gr.HTML(machine_card(machine))
@@ -56,7 +66,7 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
 
 def attention_guide(machine: Hardware) -> str:
     """Every backend with whether it runs here, and if not, why."""
-    proofs = read_proofs(machine)
+    proofs = read_proofs(machine).attention
     rows = [
         (row.name, row.label, obstacle(row, machine, proofs) or say("usable"))
         for row in attention_backends().values()
@@ -66,8 +76,9 @@ def attention_guide(machine: Hardware) -> str:
 
 def quantization_guide(machine: Hardware) -> str:
     """Every mode with its storage, and whether it runs here."""
+    proofs = read_proofs(machine).quantization
     rows = [
-        (row.name, row.label, f"{row.bytes_per_weight:g}", obstacle(row, machine, None) or say("usable"))
+        (row.name, row.label, f"{row.bytes_per_weight:g}", obstacle(row, machine, proofs) or say("usable"))
         for row in quantization_modes().values()
     ]
     return card(say("guide_quantization"), table(rows, say("guide_columns_bytes").split("|")), "guide")

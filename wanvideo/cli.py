@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from wanvideo.attention_proof.proof import read_proofs
 from wanvideo.cli_models import add_flags, run_models
 from wanvideo.cli_selftest import report_lines, run_selftest
 from wanvideo.errors import Cancelled, UserError
@@ -25,6 +24,7 @@ from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
 from wanvideo.presets import ALL_FIELDS, join_layers, load_preset, read_request_file
 from wanvideo.progress_bar import ProgressBar, stoppable
+from wanvideo.proof.kept import ATTENTION, QUANTIZATION, read_proofs
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.wording import describe_machine, describe_plan, model_files
 
@@ -68,7 +68,7 @@ def _generate(arguments: argparse.Namespace) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     preset = load_preset(DEMO_PRESET)
     request, options = join_layers([preset.request, preset.options])
-    _make(prepare(request, options, arguments.output, tries_attention=True), as_json=arguments.json)
+    _make(prepare(request, options, arguments.output, tries_kernels=True), as_json=arguments.json)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -85,8 +85,12 @@ def _hardware(arguments: argparse.Namespace) -> None:
     machine, out = probe_hardware(), _human(arguments.json)
     print("\n".join(describe_machine(machine)), file=out)
     answer: dict[str, Any] = {"machine": {**asdict(machine), "device": machine.device}}
-    proofs = read_proofs(machine)
-    for title, table in (("attention", attention_backends()), ("quantization", quantization_modes())):
+    known = read_proofs(machine)
+    tables = (
+        (ATTENTION, attention_backends(), known.attention),
+        (QUANTIZATION, quantization_modes(), known.quantization),
+    )
+    for title, table, proofs in tables:
         reasons = {name: obstacle(option, machine, proofs) for name, option in table.items()}
         answer[title] = [{"name": n, "usable": why is None, "reason": why} for n, why in reasons.items()]
         print(
@@ -166,7 +170,7 @@ def _plans(arguments: argparse.Namespace, *, carried_out: bool = False) -> tuple
     if arguments.request:
         layers.append(read_request_file(arguments.request))
     request, options = join_layers([*layers, _flags(arguments)])
-    return prepare(request, options, arguments.output, tries_attention=carried_out)
+    return prepare(request, options, arguments.output, tries_kernels=carried_out)
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -282,6 +286,8 @@ COMMANDS: Mapping[str, Command] = {
     "hardware": Command(run=_hardware, help="show this machine and which options it can run"),
     "models": Command(run=_models, help="convert a checkpoint to another format", flags=add_flags),
     "selftest": Command(
-        run=_selftest, help="test every attention backend on this machine", flags=_selftest_flags
+        run=_selftest,
+        help="test every attention backend and quantization mode on this machine",
+        flags=_selftest_flags,
     ),
 }

@@ -1,4 +1,6 @@
-"""`python -m wanvideo selftest`: what is installed, and which attention works here, as text to send."""
+"""`python -m wanvideo selftest`: what is installed, and which attention and quantization work here, as text
+to send.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,18 +11,20 @@ from typing import Any
 from wanvideo.attention.providers import Provider
 from wanvideo.attention.sage import SAGE_1
 from wanvideo.attention.sage3 import PROVIDERS as SAGE_3
-from wanvideo.attention_proof.proof import Proof
-from wanvideo.attention_proof.prove import prove, why_not_importable
-from wanvideo.attention_proof.versions import versions_of
 from wanvideo.hardware import Hardware
-from wanvideo.registry import attention_backends
+from wanvideo.proof.kept import ATTENTION, QUANTIZATION, AttentionProof, MatmulProof, Proof
+from wanvideo.proof.prove import prove_attention, prove_mode, try_together, why_not_importable
+from wanvideo.proof.versions import versions_of
+from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.wording import describe_machine
 
 FLAGS: Mapping[str, Sequence[Provider]] = {
     "SAGEATTENTION_AVAILABLE": (SAGE_1,),
     "SAGEATTN3_AVAILABLE": SAGE_3,
 }
-HEADINGS = ("attention", "usable", "cosine", "1x8x16x64", "ms", "sdpa ms", "ratio", "computed by, or why not")
+COMPUTED_BY = "computed by, or why not"
+ATTENTION_HEADINGS = ("attention", "usable", "cosine", "1x8x16x64", "ms", "sdpa ms", "ratio", COMPUTED_BY)
+MODE_HEADINGS = ("quantization", "usable", "error", "ms", "dense ms", "ratio", "stored %", COMPUTED_BY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,46 +37,77 @@ class Importable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTest:
-    """All findings. A backend has a proof, or a reason in `untried` why this machine can't run it."""
+    """All findings. A row of one of the two tables has a proof, or a reason in `untried` why this machine
+    can't run it.
+    """
 
     machine: Hardware
     versions: Mapping[str, str]
     flags: Mapping[str, Importable]
-    proofs: Mapping[str, Proof]
+    attention: Mapping[str, AttentionProof]
+    quantization: Mapping[str, MatmulProof]
     untried: Mapping[str, str]
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         flags = {name: asdict(flag) for name, flag in self.flags.items()}
-        rows = [
-            {"name": name, "usable": False, "reason": self.untried[name]}
-            if name in self.untried
-            else {"name": name, **_figures(self.proofs[name])}
-            for name in attention_backends()
-        ]
-        return {"versions": dict(self.versions), **flags, "attention": rows, "seconds": self.seconds}
+        tables = {
+            ATTENTION: [self._row(name, self.attention) for name in attention_backends()],
+            QUANTIZATION: [self._row(name, self.quantization) for name in quantization_modes()],
+        }
+        return {"versions": dict(self.versions), **flags, **tables, "seconds": self.seconds}
+
+    def _row(self, name: str, proofs: Mapping[str, Proof]) -> dict[str, Any]:
+        if name in self.untried:
+            return {"name": name, "usable": False, "reason": self.untried[name]}
+        return {**asdict(proofs[name]), "ratio": _ratio(proofs[name])}
 
 
 def run_selftest(machine: Hardware, tell: Callable[[str], None], *, again: bool = False) -> SelfTest:
-    """Try every backend that this machine could run, one after the other so that none disturbs the time of
+    """Try every row that this machine could run, one after the other so that none disturbs the time of
     another; `again`: also those with a proof. `tell` gets a line before each.
     """
     begun = time.monotonic()
     flags = {name: _importable(providers) for name, providers in FLAGS.items()}
-    reasons = {name: row.unavailable_reason(machine) for name, row in attention_backends().items()}
-    proofs = {}
-    for name in (name for name, reason in reasons.items() if reason is None):
-        tell(f"testing {name} ...")
-        proofs[name] = prove(name, machine, again=again)
+    reasons = {
+        **{name: row.unavailable_reason(machine) for name, row in attention_backends().items()},
+        **{name: row.unavailable_reason(machine) for name, row in quantization_modes().items()},
+    }
+    untried = {name: reason for name, reason in reasons.items() if reason is not None}
     return SelfTest(
         machine=machine,
         versions=versions_of(machine),
         flags=flags,
-        proofs=proofs,
-        untried={name: reason for name, reason in reasons.items() if reason is not None},
+        attention=_try_attention(machine, untried, tell, again=again),
+        quantization=_try_modes(machine, untried, tell, again=again),
+        untried=untried,
         seconds=round(time.monotonic() - begun, 1),
     )
+
+
+def _try_attention(
+    machine: Hardware, untried: Mapping[str, str], tell: Callable[[str], None], *, again: bool
+) -> dict[str, AttentionProof]:
+    proofs = {}
+    for name in (name for name in attention_backends() if name not in untried):
+        tell(f"testing {name} ...")
+        proofs[name] = prove_attention(name, machine, again=again)
+    return proofs
+
+
+def _try_modes(
+    machine: Hardware, untried: Mapping[str, str], tell: Callable[[str], None], *, again: bool
+) -> dict[str, MatmulProof]:
+    """Those that dequantize need no kernel of their own, so one process has room for them all."""
+    rows = [row for row in quantization_modes().values() if row.name not in untried]
+    plain = [row.name for row in rows if row.fallback is None]
+    tell(f"testing {', '.join(plain)} ...")
+    proofs = try_together(plain, machine)
+    for row in (row for row in rows if row.fallback is not None):
+        tell(f"testing {row.name} ...")
+        proofs[row.name] = prove_mode(row, machine, again=again)
+    return proofs
 
 
 def report_lines(found: SelfTest) -> Iterator[str]:
@@ -85,10 +120,14 @@ def report_lines(found: SelfTest) -> Iterator[str]:
     for name, flag in found.flags.items():
         yield f"{name} = {flag.available} ({flag.told})"
     yield ""
-    yield from _columns([list(HEADINGS), *(_row(found, name) for name in attention_backends())])
-    trials = sum(proof.seconds for proof in found.proofs.values())
+    attention = (_attention_row(name, found) for name in attention_backends())
+    yield from _columns([list(ATTENTION_HEADINGS), *attention])
     yield ""
-    yield f"{len(found.proofs)} tested: {trials:.1f} s of trials, {found.seconds:.1f} s now"
+    yield from _columns([list(MODE_HEADINGS), *(_mode_row(name, found) for name in quantization_modes())])
+    proofs: list[Proof] = [*found.attention.values(), *found.quantization.values()]
+    trials = sum(proof.seconds for proof in proofs)
+    yield ""
+    yield f"{len(proofs)} tested: {trials:.1f} s of trials, {found.seconds:.1f} s now"
 
 
 def _importable(providers: Sequence[Provider]) -> Importable:
@@ -102,34 +141,46 @@ def _importable(providers: Sequence[Provider]) -> Importable:
     return Importable(available=False, told="; ".join(failures) or absent)
 
 
-def _row(found: SelfTest, name: str) -> list[str]:
+def _attention_row(name: str, found: SelfTest) -> list[str]:
     if name in found.untried:
-        return [name, "no", *["-"] * 5, found.untried[name]]
-    proof = found.proofs[name]
+        return _empty_row(name, len(ATTENTION_HEADINGS), found.untried[name])
+    proof = found.attention[name]
     return [
         name,
         "yes" if proof.usable else "no",
         *(_number(value, 4) for value in (proof.cosine, proof.small_cosine)),
-        *(_number(value, 2) for value in (proof.milliseconds, proof.sdpa_milliseconds, _ratio(proof))),
-        proof.provider if proof.usable else proof.reason,
+        *(_number(value, 2) for value in (proof.milliseconds, proof.peer_milliseconds, _ratio(proof))),
+        proof.computed_by if proof.usable else proof.reason,
     ]
 
 
+def _mode_row(name: str, found: SelfTest) -> list[str]:
+    if name in found.untried:
+        return _empty_row(name, len(MODE_HEADINGS), found.untried[name])
+    proof = found.quantization[name]
+    without = f" (its own cores: {proof.cores_reason})" if proof.cores_reason else ""
+    return [
+        name,
+        "yes" if proof.usable else "no",
+        _number(proof.error, 4),
+        *(_number(value, 2) for value in (proof.milliseconds, proof.dense_milliseconds, _ratio(proof))),
+        _number(proof.stored_percent, 1),
+        f"{proof.computed_by if proof.usable else proof.reason}{without}",
+    ]
+
+
+def _empty_row(name: str, columns: int, reason: str) -> list[str]:
+    return [name, "no", *["-"] * (columns - 3), reason]
+
+
 def _ratio(proof: Proof) -> float | None:
-    """How many times as fast as torch's own attention."""
-    return (
-        proof.sdpa_milliseconds / proof.milliseconds
-        if proof.milliseconds and proof.sdpa_milliseconds
-        else None
-    )
+    """How many times as fast as torch's own attention, or as the dense linear."""
+    exact = proof.dense_milliseconds if isinstance(proof, MatmulProof) else proof.peer_milliseconds
+    return exact / proof.milliseconds if exact and proof.milliseconds else None
 
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _figures(proof: Proof) -> dict[str, Any]:
-    return {**asdict(proof), "ratio": _ratio(proof)}
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -1,14 +1,16 @@
-"""Which quantization mode really runs: from the wanted one, the machine and what the file holds.
+"""Which quantization mode really runs: from the wanted one, the machine, the trials on it and what the file
+holds.
 
 A pure function. Every step away from what was asked is a note; with `strict` it is an error.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wanvideo.errors import UserError
-from wanvideo.fallback import AUTO, AUTO_NAMES, choose
+from wanvideo.fallback import AUTO, AUTO_NAMES, choose, why_left_out
 from wanvideo.hardware import Hardware
+from wanvideo.proof.kept import MatmulProof
 from wanvideo.registry import QuantizationMode, resolve
 
 DENSE = "dense"
@@ -17,6 +19,7 @@ _IN_WORDS = {"e4m3": "FP8 (e4m3)", "e5m2": "FP8 (e5m2)", "nvfp4": "NVFP4", "gguf
 _UNSCALED_FORMATS = ("e4m3", "e5m2")  # those that are of use without a scale
 _WHAT = "quantization"
 Table = Mapping[str, QuantizationMode]
+Proofs = Mapping[str, MatmulProof]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,28 +65,49 @@ class WantedMode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveMode:
-    """The row that runs; whether fp8 weights of the file become denser; what differs from what was asked."""
+    """The row that runs; whether fp8 weights of the file become denser, and whether the row's own cores
+    multiply; what differs from what was asked.
+    """
 
     mode: QuantizationMode
     requantizes: bool = False
+    own_cores: bool = False
     notes: tuple[str, ...] = ()
 
 
 def effective_mode(
-    table: Table, wanted: WantedMode, machine: Hardware, stored: StoredFormat
+    table: Table, wanted: WantedMode, machine: Hardware, stored: StoredFormat, proofs: Proofs | None = None
 ) -> EffectiveMode:
-    """The mode of `table` that runs. Raises UserError for an unknown name, and with `strict` for a mode that
-    this machine or this file can't have.
+    """The mode of `table` that runs. With `proofs` (name -> outcome of a trial on this machine) one that
+    failed is stepped over, "auto" takes no fast one that was not tried or is slower than its fallback, and
+    own cores are used where they were shown to work. Raises UserError for an unknown name, and with `strict`
+    for a mode that this machine or this file can't have.
     """
-    if wanted.name in AUTO_NAMES:
-        row = _automatic(table, wanted.fits_dense, machine, stored)
-        return EffectiveMode(mode=row, notes=_remarks(row, machine, stored))
-    asked = resolve(table, wanted.name, _WHAT)
     notes: list[str] = []
-    row, requantizes = _of_file(table, asked, wanted, stored, notes)
-    row = choose(table, row.name, _WHAT, machine, wanted.strict, notes)
-    row = _honour_marker(table, row, wanted.strict, stored, notes)
-    return EffectiveMode(mode=row, requantizes=requantizes, notes=(*notes, *_remarks(row, machine, stored)))
+    if wanted.name in AUTO_NAMES:
+        row, requantizes = _automatic(table, wanted.fits_dense, machine, stored), False
+        row = _down_to_proven(table, row, proofs, notes)
+    else:
+        asked = resolve(table, wanted.name, _WHAT)
+        row, requantizes = _of_file(table, asked, wanted, stored, notes)
+        row = choose(table, row.name, _WHAT, machine, wanted.strict, notes, proofs)
+        row = _honour_marker(table, row, wanted.strict, stored, notes)
+    own_cores = _has_own_cores(row, machine, proofs, notes)
+    if row.scaled and stored.weights in row.accepts and stored.lacks_scales:
+        notes.append(f"{row.name}: the file has no scales, one per row is computed; no weight changes")
+    return EffectiveMode(mode=row, requantizes=requantizes, own_cores=own_cores, notes=tuple(notes))
+
+
+def next_untried_mode(
+    table: Table, wanted: WantedMode, machine: Hardware, stored: StoredFormat, proofs: Proofs
+) -> QuantizationMode | None:
+    """The mode whose trial decides what `effective_mode` will take; None when nothing more has to be known.
+
+    It is the one that would run if all that were not tried were good.
+    """
+    hopes = {name: MatmulProof(name=name, usable=True, versions={}) for name in table}
+    row = effective_mode(table, replace(wanted, strict=False), machine, stored, {**hopes, **proofs}).mode
+    return row if row.fallback is not None and row.name not in proofs else None
 
 
 def as_stored_mode(table: Table) -> QuantizationMode:
@@ -151,13 +175,35 @@ def _honour_marker(
     return table[row.fallback]
 
 
-def _remarks(row: QuantizationMode, machine: Hardware, stored: StoredFormat) -> tuple[str, ...]:
-    """What has to be said of the mode that runs."""
-    said = row.remark(machine)
-    remarks = [f"{row.name}: {said}"] if said else []
-    if row.scaled and stored.weights in row.accepts and stored.lacks_scales:
-        remarks.append(f"{row.name}: the file has no scales, one per row is computed; no weight changes")
-    return tuple(remarks)
+def _down_to_proven(
+    table: Table, row: QuantizationMode, proofs: Proofs | None, notes: list[str]
+) -> QuantizationMode:
+    """The row if a trial has shown that it works and gains time, else its fallback, said in a note."""
+    if row.fallback is None or proofs is None:
+        return row
+    reason = why_left_out(row.name, proofs)
+    if reason is None and proofs[row.name].slower:
+        reason = f"left out, in a test on this machine it was slower than {row.fallback}"
+    if reason is None:
+        return row
+    notes.append(f"{row.name}: {reason}; {row.fallback} runs")
+    return _down_to_proven(table, table[row.fallback], proofs, notes)
+
+
+def _has_own_cores(row: QuantizationMode, machine: Hardware, proofs: Proofs | None, notes: list[str]) -> bool:
+    """Whether they multiply; a note says why those of the row do not."""
+    if row.cores is None:
+        return False
+    reason = row.cores.unavailable_reason(machine)
+    if reason is None and proofs is not None:
+        proof = proofs.get(row.name)
+        if proof is None:
+            reason = f"{row.cores.title} not tested on this machine yet (selftest tests them)"
+        elif not proof.on_cores:
+            reason = f"{row.cores.title} failed here: {proof.cores_reason}"
+    if reason is not None:
+        notes.append(f"{row.name}: {reason}; {row.cores.otherwise}")
+    return reason is None
 
 
 def _automatic(table: Table, fits: bool, machine: Hardware, stored: StoredFormat) -> QuantizationMode:

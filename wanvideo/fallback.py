@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from wanvideo.attention_proof.proof import Proof
 from wanvideo.errors import UserError
 from wanvideo.hardware import Hardware
+from wanvideo.proof.kept import Proof
 from wanvideo.registry import AttentionBackend, QuantizationMode, resolve
 
 AUTO = "auto"
@@ -80,16 +80,16 @@ def _passed_over(
     """(name, reason) of those preferred to `chosen` that a trial, or the lack of one, has ruled out."""
     if proofs is None:
         return []
-    said = []
-    for row in _above(table, chosen, machine):
-        proof = proofs.get(row.name)
-        if proof is None:
-            said.append(
-                (row.name, "not tested on this machine yet, so auto leaves it out (selftest tests it)")
-            )
-        elif not proof.usable:
-            said.append((row.name, f"left out, in a test on this machine {proof.reason}"))
-    return said
+    reasons = ((row.name, why_left_out(row.name, proofs)) for row in _above(table, chosen, machine))
+    return [(name, reason) for name, reason in reasons if reason is not None]
+
+
+def why_left_out(name: str, proofs: Proofs) -> str | None:
+    """Why "auto" does not take that row: it was not tried, or it failed."""
+    proof = proofs.get(name)
+    if proof is None:
+        return "not tested on this machine yet, so auto leaves it out (selftest tests it)"
+    return None if proof.usable else f"left out, in a test on this machine {proof.reason}"
 
 
 def _above(table: Mapping[str, Option], chosen: Option, machine: Hardware) -> list[Option]:

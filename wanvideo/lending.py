@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,8 +16,10 @@ from wanvideo.checkpoint.quantized_linears import Progress
 from wanvideo.checkpoint.requantized import denser_copy
 from wanvideo.effective_mode import as_stored_mode
 from wanvideo.model_cache import ModelCache
+from wanvideo.models.contiguity import contiguity_checked
 from wanvideo.models.text_encoder import PromptTokenizer
 from wanvideo.models.transformer import WanTransformer
+from wanvideo.options import RMS_NORM
 from wanvideo.quantization.stored import FORMAT_NAMES
 from wanvideo.registry import QuantizationMode, quantization_modes
 
@@ -37,8 +39,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 class JobModels:
     """Each method lends one model inside a `with`; attention, swap and prompts are no part of a key.
 
-    `quantization` is the mode that runs; `as_stored` keeps fp8 weights under a 4-bit one. `say` is told how
-    far loading is, and may raise to stop it.
+    `quantization` is the mode that runs, on its `own_cores` or without them; `as_stored` keeps fp8 weights
+    under a 4-bit one; `joins_projections` makes one linear of query, key and value. How the model is dressed
+    for the job changes no weight: `rms_norm` is a row of `RMS_NORMS`, and `checks_layout` checks tensors
+    while the model is lent. `say` is told how far loading is, and may raise to stop it.
     """
 
     files: ModelSet
@@ -46,10 +50,15 @@ class JobModels:
     device: str
     dtype: torch.dtype
     quantization: str | None = None
+    own_cores: bool = False
     as_stored: bool = False
+    joins_projections: bool = False
+    rms_norm: str = RMS_NORM
+    checks_layout: bool = False
     say: Callable[[str], None] = lambda _: None
 
-    def transformer(self) -> AbstractContextManager[WanTransformer]:
+    @contextmanager
+    def transformer(self) -> Iterator[WanTransformer]:
         """The diffusion model, with the audio module joined on when the task has one; blocks in the job's
         dtype, their big linears in its quantization mode.
         """
@@ -57,8 +66,12 @@ class JobModels:
         mode = self._mode()
         name = f"model ({mode.name})" if mode.store is not None else "model"
         size = sum(facts.bytes_in(mode, self.dtype.itemsize) for facts in parts)
-        key = self._key(name, parts, self.dtype, mode.name, mode.accepts)
-        return self.cache.use(name, key, lambda: self._load_transformer(mode, parts), expected_bytes=size)
+        how = (mode.name, mode.accepts, self.own_cores, self.joins_projections)
+        key = self._key(name, parts, self.dtype, *how)
+        lent = self.cache.use(name, key, lambda: self._load_transformer(mode, parts), expected_bytes=size)
+        with lent as model, contiguity_checked(model) if self.checks_layout else nullcontext():
+            model.set_rms_norm(self.rms_norm)
+            yield model
 
     def text_encoder(self) -> "AbstractContextManager[UMT5EncoderModel]":
         """UMT5 in the job's dtype."""
@@ -111,6 +124,8 @@ class JobModels:
     def _mode(self) -> QuantizationMode:
         table = quantization_modes()
         mode = as_stored_mode(table) if self.quantization is None else table[self.quantization]
+        if self.own_cores and mode.cores is not None:
+            mode = replace(mode, make_linear=mode.cores.make_linear)
         return replace(mode, accepts=frozenset(FORMAT_NAMES)) if self.as_stored else mode
 
     def _load_transformer(self, mode: QuantizationMode, parts: list[CheckpointFacts]) -> WanTransformer:
@@ -120,7 +135,7 @@ class JobModels:
         if not self.as_stored:
             again = self._reporter("re-quantizing", "tensors")
             parts = [denser_copy(facts, mode, self.device, again) for facts in parts]
-        return load.load_transformer(
+        model = load.load_transformer(
             parts[0],
             parts[1] if len(parts) > 1 else None,
             dtype=self.dtype,
@@ -128,6 +143,10 @@ class JobModels:
             mode=mode,
             progress=self._reporter("loading the model", "layers"),
         )
+        if self.joins_projections:
+            for reason, count in model.join_projections().items():
+                log.warning("[INFO] %d groups of projections are not fused: %s", count, reason)
+        return model
 
     def _reporter(self, work: str, things: str) -> Progress:
         """A callback that says how far the work is, a few times a second."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from wanvideo.fields import row
 
 AS_STORED = "as_stored"  # of requantize
+FP16_FAST = "fp16_fast"  # of base_precision
+RMS_NORM = "default"  # of rms_norm_function
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +19,8 @@ class RuntimeOptions:
         "choice",
         "auto",
         "Base precision",
-        "dtype the transformer computes in",
-        choices=("auto", "bf16", "fp16", "fp32"),
+        "dtype the transformer computes in; fp16_fast also sums in fp16: faster on GeForce cards, less exact",
+        choices=("auto", "bf16", "fp16", FP16_FAST, "fp32"),
         value_aliases=(("bf16_fast", "bf16"),),
     )
     quantization: str = row(
@@ -40,6 +42,35 @@ class RuntimeOptions:
         "Per-block mean",
         "SageAttention 3: finer, slower and with much memory; auto is off above 16,384 tokens",
         choices=("auto", "on", "off"),
+    )
+    fuse_qkv_projections: bool = row(
+        "bool",
+        False,
+        "Fused projections",
+        "one product for query, key and value instead of three, where their weights are stored alike",
+    )
+    rms_norm_function: str = row(
+        "choice",
+        RMS_NORM,
+        "Norm of queries and keys",
+        "default: made from fp32; pytorch: the fused one, from the base precision, with less memory traffic",
+        choices=(RMS_NORM, "pytorch"),
+        value_aliases=(("fast", "pytorch"), ("apex", "pytorch")),
+    )
+    use_tf32: bool = row(
+        "bool",
+        False,
+        "TF32",
+        "fp32 products with 10 bits of mantissa: faster; off: in convolutions alone, as PyTorch has it",
+    )
+    use_cublas_gemm: bool = row(
+        "bool", False, "cuBLASLt", "prefer the cuBLASLt library for matrix products; speed differs per card"
+    )
+    force_contiguous_tensors: bool = row(
+        "bool",
+        False,
+        "Check tensor layout",
+        "for finding faults: stops where a linear or an attention gets a tensor that lies badly in memory",
     )
     strict: bool = row("bool", False, "Strict", "an option that can't run here is an error", flag="--strict")
     output_dir: str = row("path", "outputs", "Output folder", "where results go", flag="--output-dir")

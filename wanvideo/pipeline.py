@@ -28,6 +28,7 @@ from wanvideo.sampling.preview import LatentPreview
 from wanvideo.sampling.samplers import find_sampler
 from wanvideo.sampling.steppers import Stepper, make_stepper
 from wanvideo.stage_clock import Progress, StageClock
+from wanvideo.torch_switches import switched
 from wanvideo.windows import Window
 
 log = logging.getLogger(__name__)
@@ -56,19 +57,20 @@ def generate(
     clock = StageClock(progress, len(plan.windows))
     models = _models(plan, cache, clock)
     folder = job_folder(plan)
-    inputs = encode_inputs(plan, models, clock.enter)
-    for window in plan.windows[folder.finished() :]:
-        clock.enter_window(window.index)
-        clock.enter("condition")
-        motion = folder.load_state(window.index - 1)["motion"] if window.index else None
-        conditions = window_conditions(plan, window, inputs, motion, models)
-        clock.enter("denoise")
-        latents = _denoise_window(plan, window, inputs, conditions, models, clock)
-        clock.enter("decode")
-        frames = _decode_window(plan, inputs, latents, models)
-        clock.enter("save")
-        new = frames[:, window.skip : window.skip + window.keep]
-        folder.append(window.index, to_frames(new), {"motion": _motion(plan, frames)})
+    with switched(plan.switches):
+        inputs = encode_inputs(plan, models, clock.enter)
+        for window in plan.windows[folder.finished() :]:
+            clock.enter_window(window.index)
+            clock.enter("condition")
+            motion = folder.load_state(window.index - 1)["motion"] if window.index else None
+            conditions = window_conditions(plan, window, inputs, motion, models)
+            clock.enter("denoise")
+            latents = _denoise_window(plan, window, inputs, conditions, models, clock)
+            clock.enter("decode")
+            frames = _decode_window(plan, inputs, latents, models)
+            clock.enter("save")
+            new = frames[:, window.skip : window.skip + window.keep]
+            folder.append(window.index, to_frames(new), {"motion": _motion(plan, frames)})
     clock.enter("join")
     output = join_windows(plan, folder, plan.output)
     clear_windows(folder)
@@ -82,7 +84,11 @@ def _models(plan: GenerationPlan, cache: ModelCache, clock: StageClock) -> JobMo
         device=plan.device,
         dtype=DTYPES[plan.dtype],
         quantization=plan.quantization,
+        own_cores=plan.own_cores,
         as_stored=plan.options.requantize == AS_STORED,
+        joins_projections=plan.fuse_qkv_projections,
+        rms_norm=plan.options.rms_norm_function,
+        checks_layout=plan.options.force_contiguous_tensors,
         say=clock.say,
     )
 

@@ -10,20 +10,24 @@ from typing import Any
 
 from wanvideo.cache_folder import REQUANTIZED, cache_folder
 from wanvideo.checkpoint.catalog import ModelSet
+from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checks import check_made, check_request
+from wanvideo.decided_options import decide_options, first_place
 from wanvideo.defaults import NATIVE_SIZES, SPEECH_FPS
 from wanvideo.effective_mode import EffectiveMode, WantedMode, effective_mode, makes_denser
 from wanvideo.errors import UserError
-from wanvideo.fallback import AUTO, Proofs, choose
+from wanvideo.fallback import choose
 from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_tier
 from wanvideo.hardware import Hardware
 from wanvideo.idle_fields import idle_fields
 from wanvideo.inputs import InputFacts
 from wanvideo.media.probe import PictureFacts, VideoFacts
 from wanvideo.model_cache import WEIGHTS_SHARE
-from wanvideo.registry import attention_backends, quantization_modes
+from wanvideo.proof.kept import MachineProofs
+from wanvideo.registry import AttentionBackend, attention_backends, quantization_modes
 from wanvideo.request import AS_STORED, REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOptions
 from wanvideo.settings import Settings, make_settings, may_start_from_video, step_slice, with_defaults
+from wanvideo.torch_switches import TorchSwitches
 from wanvideo.windows import Window, plan_windows
 
 DENSE_BYTES = 2  # of a weight in bf16 or fp16
@@ -31,7 +35,10 @@ DENSE_BYTES = 2  # of a weight in bf16 or fp16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationPlan:
-    """All that will be done. `notes` says in plain words what differs from what was asked, and why."""
+    """All that will be done. `notes` says in plain words what differs from what was asked, and why.
+    `own_cores`: the tensor cores that the quantization mode knows as its own are used. `switches`: what
+    PyTorch is told for the time of the job.
+    """
 
     request: GenerationRequest
     options: RuntimeOptions
@@ -45,8 +52,11 @@ class GenerationPlan:
     seed: int
     device: str
     dtype: str
+    switches: TorchSwitches
     attention: str
     quantization: str
+    own_cores: bool
+    fuse_qkv_projections: bool
     output: Path
     notes: tuple[str, ...]
 
@@ -84,6 +94,12 @@ class GenerationPlan:
             "quantization": self.quantization,
             "attention": self.attention,
             "dtype": self.dtype,
+            "fp16_accumulation": self.switches.fp16_accumulation,
+            "use_tf32": self.switches.tf32,
+            "use_cublas_gemm": self.switches.cublaslt,
+            "fuse_qkv_projections": self.fuse_qkv_projections,
+            "rms_norm_function": self.options.rms_norm_function,
+            "force_contiguous_tensors": self.options.force_contiguous_tensors,
             "device": self.device,
             "size": [self.width, self.height],
             "frames": self.total_frames,
@@ -106,10 +122,10 @@ def make_plan(
     models: ModelSet,
     machine: Hardware,
     output: Path,
-    proofs: Proofs | None = None,
+    proofs: MachineProofs | None = None,
 ) -> GenerationPlan:
-    """Decide everything. `request.seed` must be set; `proofs` tells how trials of attention backends went on
-    this machine. Raises UserError for what can't be done.
+    """Decide everything. `request.seed` must be set; `proofs` tells how trials went on this machine. Raises
+    UserError for what can't be done.
     """
     notes: list[str] = []
     check_request(request, options, facts)
@@ -122,10 +138,10 @@ def make_plan(
     settings = make_settings(request, asked, steps, quality_tier(height, width), windows[0].frames)
     notes += [sentence.rstrip(".") for sentence in models.passed_over]
     notes += idle_fields(request, settings, len(windows))
-    backend = choose(
-        attention_backends(), options.attention, "attention", machine, options.strict, notes, proofs
-    )
-    mode = _quantization(options, models, machine)
+    backend = _attention(options, machine, proofs, notes)
+    mode = _quantization(options, models, machine, proofs)
+    place = first_place(request, options, len(settings.steps), (windows[0].frames, height, width))
+    decided = decide_options(options, machine, backend, mode, models.transformer.stored, place)
     return GenerationPlan(
         request=request,
         options=options,
@@ -138,12 +154,22 @@ def make_plan(
         prompts=_prompts(request.prompt, len(windows)),
         seed=request.seed,
         device=machine.device,
-        dtype=machine.dtype if options.base_precision == AUTO else options.base_precision,
+        dtype=decided.dtype,
+        switches=decided.switches,
         attention=backend.name,
         quantization=mode.mode.name,
+        own_cores=mode.own_cores,
+        fuse_qkv_projections=decided.fuse_qkv_projections,
         output=output,
-        notes=(*notes, *mode.notes),
+        notes=(*notes, *mode.notes, *decided.notes),
     )
+
+
+def _attention(
+    options: RuntimeOptions, machine: Hardware, proofs: MachineProofs | None, notes: list[str]
+) -> AttentionBackend:
+    table, known = attention_backends(), proofs.attention if proofs else None
+    return choose(table, options.attention, "attention", machine, options.strict, notes, known)
 
 
 def _source(request: GenerationRequest, facts: InputFacts, steps: range) -> PictureFacts | VideoFacts | None:
@@ -203,20 +229,30 @@ def _prompts(prompt: str, windows: int) -> tuple[str, ...]:
     return tuple((parts + parts[-1:] * windows)[:windows])
 
 
-def _quantization(options: RuntimeOptions, models: ModelSet, machine: Hardware) -> EffectiveMode:
-    """The mode that runs, with the size of what is kept of it on disk among its notes."""
-    parts = [part for part in (models.transformer, models.audio) if part is not None]
-    dense = sum(part.num_parameters for part in parts) * DENSE_BYTES
+def wanted_mode(options: RuntimeOptions, models: ModelSet, machine: Hardware) -> WantedMode:
+    """What was asked of the quantization, and whether the models need any on this machine."""
+    dense = sum(part.num_parameters for part in _quantized_parts(models)) * DENSE_BYTES
     card = machine.gpus[0].total_bytes if machine.gpus else 0
-    wanted = WantedMode(
+    return WantedMode(
         name=options.quantization,
         strict=options.strict,
         as_stored=options.requantize == AS_STORED,
         fits_dense=dense <= card * WEIGHTS_SHARE,
     )
-    table = quantization_modes()
-    found = effective_mode(table, wanted, machine, models.transformer.stored)
-    denser = [part for part in parts if makes_denser(table, found.mode, part.stored)]
+
+
+def _quantized_parts(models: ModelSet) -> list[CheckpointFacts]:
+    return [part for part in (models.transformer, models.audio) if part is not None]
+
+
+def _quantization(
+    options: RuntimeOptions, models: ModelSet, machine: Hardware, proofs: MachineProofs | None
+) -> EffectiveMode:
+    """The mode that runs, with the size of what is kept of it on disk among its notes."""
+    table, wanted = quantization_modes(), wanted_mode(options, models, machine)
+    known = proofs.quantization if proofs else None
+    found = effective_mode(table, wanted, machine, models.transformer.stored, known)
+    denser = [part for part in _quantized_parts(models) if makes_denser(table, found.mode, part.stored)]
     if not denser or wanted.as_stored:
         return found
     size = sum(part.bytes_in(found.mode) for part in denser) / 1e9

@@ -7,16 +7,17 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from wanvideo.attention_proof.proof import read_proofs
-from wanvideo.attention_proof.prove import prove
-from wanvideo.checkpoint.catalog import resolve_models
+from wanvideo.checkpoint.catalog import ModelSet, resolve_models
 from wanvideo.checks import check_request
+from wanvideo.effective_mode import next_untried_mode
 from wanvideo.errors import UserError
-from wanvideo.fallback import Proofs, next_untried
+from wanvideo.fallback import next_untried
 from wanvideo.hardware import Hardware, probe_hardware
 from wanvideo.inputs import inspect_inputs
-from wanvideo.plan import GenerationPlan, make_plan
-from wanvideo.registry import attention_backends
+from wanvideo.plan import GenerationPlan, make_plan, wanted_mode
+from wanvideo.proof.kept import AttentionProof, MachineProofs, MatmulProof, read_proofs
+from wanvideo.proof.prove import prove_attention, prove_mode
+from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import OPTION_FIELDS, RANDOM_SEED, GenerationRequest, RuntimeOptions
 
 PROJECT = Path(__file__).parents[1]
@@ -28,12 +29,12 @@ def prepare(
     options: RuntimeOptions,
     output: Path | None = None,
     *,
-    tries_attention: bool = False,
+    tries_kernels: bool = False,
 ) -> tuple[GenerationPlan, ...]:
     """One plan per variation (`request.count`), with seeds drawn and names chosen. Raises UserError.
 
-    `tries_attention`, for plans that will be carried out: a backend that they would use and that was never
-    tried on this card is tried first, which takes some seconds, once.
+    `tries_kernels`, for plans that will be carried out: an attention backend or a fast quantization mode that
+    they would use and that was never tried on this card is tried first, which takes some seconds, once.
     """
     _check_output(output or Path(options.output_dir) / "name.mp4")
     facts = inspect_inputs(request)
@@ -41,7 +42,7 @@ def prepare(
     speakers = max(1, len(request.audio))
     models = resolve_models(request.task, request.model, model_folders(options), speakers)
     machine = probe_hardware()
-    proofs = _proofs(options.attention, machine, tries_attention)
+    proofs = _proofs(options, models, machine, tries_kernels)
     first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed
     plans = []
     for variation in range(request.count):
@@ -51,15 +52,28 @@ def prepare(
     return tuple(plans)
 
 
-def _proofs(attention: str, machine: Hardware, tries: bool) -> Proofs:
-    """What is known of the backends here, and, if it `tries`, all that the choice of one depends on."""
-    proofs, table = read_proofs(machine), attention_backends()
-    while tries and machine.device != "cpu":
-        row = next_untried(table, attention, machine, proofs)
-        if row is None:
-            break
-        proofs[row.name] = prove(row.name, machine)
+def _proofs(options: RuntimeOptions, models: ModelSet, machine: Hardware, tries: bool) -> MachineProofs:
+    """What is known of the kernels here, and, if it `tries`, all that the choice among them depends on."""
+    proofs = read_proofs(machine)
+    if tries and machine.device != "cpu":
+        _try_attention(options, machine, proofs.attention)
+        _try_modes(options, models, machine, proofs.quantization)
     return proofs
+
+
+def _try_attention(options: RuntimeOptions, machine: Hardware, proofs: dict[str, AttentionProof]) -> None:
+    table = attention_backends()
+    while (row := next_untried(table, options.attention, machine, proofs)) is not None:
+        proofs[row.name] = prove_attention(row.name, machine)
+
+
+def _try_modes(
+    options: RuntimeOptions, models: ModelSet, machine: Hardware, proofs: dict[str, MatmulProof]
+) -> None:
+    table, wanted = quantization_modes(), wanted_mode(options, models, machine)
+    stored = models.transformer.stored
+    while (row := next_untried_mode(table, wanted, machine, stored, proofs)) is not None:
+        proofs[row.name] = prove_mode(row, machine)
 
 
 def _check_output(output: Path) -> None:

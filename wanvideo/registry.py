@@ -50,6 +50,8 @@ class AttentionBackend:
     `load` imports what it needs and returns the function for a place; it is asked for every block before each
     step, so what it makes is kept, and equal places get the same object. It raises UserError when a package
     can't be imported. A higher `priority` comes earlier in "auto"; below 0 a backend is never chosen there.
+    `has_block_mean`: the option per_block_mean is about it. `remark` says what differs from the label in the
+    first block and step of a video.
     """
 
     name: str
@@ -59,6 +61,8 @@ class AttentionBackend:
     fallback: str | None
     unavailable_reason: Callable[[Hardware], str | None]
     load: AttentionLoader
+    has_block_mean: bool = False
+    remark: Callable[[AttentionPlace], str | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,8 @@ class StoredWeight:
       shape, which MULTIPLIES the payload; none means 1. input_scale, if there is one, multiplies the
       activations' fp8 values.
     - nvfp4: weight uint8 (out, in / 2), first element in the high nibble; weight_scale e4m3 in the 128x4
-      swizzle; weight_scale_2 fp32 of one element.
+      swizzle; weight_scale_2 fp32 of one element, or (out, 1) where weights were joined: products on FP4
+      tensor cores take only the first.
     - gguf: weight uint8 (out, bytes of a row); `kind` is the name of its type, as "Q4_K".
     """
 
@@ -89,6 +94,24 @@ class StoredWeight:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
 
+LinearMaker: TypeAlias = "Callable[[StoredWeight, Tensor | None, torch.dtype], nn.Linear]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCores:
+    """Tensor cores for a mode's own format, which some of its machines have: faster, and used only where a
+    trial on the machine went well.
+
+    `title` is their name in notes, `otherwise` tells what is done without them. `make_linear` is as that of
+    the mode, for these cores.
+    """
+
+    title: str
+    otherwise: str
+    unavailable_reason: Callable[[Hardware], str | None]
+    make_linear: LinearMaker
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationMode:
     """A way to store and multiply the big linears.
@@ -98,7 +121,7 @@ class QuantizationMode:
     the module for a stored weight, its bias and the dtype that is computed in. A mode with a `fallback`
     multiplies in low precision, and its fallback keeps the same weights. A `scaled` mode has a scale where
     the plain one of its format has none, or fewer. `near`: other programs' modes that are refused, with this
-    one as the nearest. `remark` says what differs on a machine that runs it all the same.
+    one as the nearest. `cores`: those that only some of the machines it runs on have.
     """
 
     name: str
@@ -109,10 +132,10 @@ class QuantizationMode:
     unavailable_reason: Callable[[Hardware], str | None]
     accepts: frozenset[str]
     store: "Callable[[Tensor], StoredWeight] | None"
-    make_linear: "Callable[[StoredWeight, Tensor | None, torch.dtype], nn.Linear]"
+    make_linear: LinearMaker
     scaled: bool = False
     near: tuple[str, ...] = ()
-    remark: Callable[[Hardware], str | None] = lambda _: None
+    cores: OwnCores | None = None
 
 
 Option = TypeVar("Option", AttentionBackend, QuantizationMode)

@@ -1,8 +1,9 @@
 """The one place that brings the model's tensors into the form a foreign attention kernel wants, and back."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
 
 from wanvideo.attention.sdpa import attend as exact_attention
 from wanvideo.registry import AttentionFunction
@@ -10,6 +11,10 @@ from wanvideo.registry import AttentionFunction
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+Watch: TypeAlias = "Callable[[str, Tensor, bool], None]"
+# What `make_attention` made, and of what.
+_CALLS: "WeakKeyDictionary[AttentionFunction, tuple[Kernel, AttentionFunction]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,34 @@ def make_attention(kernel: Kernel, call: AttentionFunction, title: str) -> Atten
     it could be taken out by a compiler that trusts the op to write nowhere.
     """
 
+    run = _prepared(kernel, call)
+    attend = _or_exact(kernel, _custom_op(kernel.name, run) if kernel.opaque else run)
+    attend.__qualname__ = title
+    _CALLS[attend] = kernel, call
+    return attend
+
+
+def watched(attention: AttentionFunction, watch: Watch) -> AttentionFunction:
+    """`attention`, which first shows `watch` what its kernel gets: "query", "key" or "value", the tensor, and
+    whether that is to be in one piece. A function that is not of `make_attention` is returned as it is.
+
+    For finding faults, not for compiled blocks: no custom op.
+    """
+    if attention not in _CALLS:
+        return attention
+    kernel, call = _CALLS[attention]
+
+    def show(query: "Tensor", key: "Tensor", value: "Tensor") -> "Tensor":
+        for name, tensor in (("query", query), ("key", key), ("value", value)):
+            watch(name, tensor, kernel.packed)
+        return call(query, key, value)
+
+    return _or_exact(kernel, _prepared(kernel, show))
+
+
+def _prepared(kernel: Kernel, call: AttentionFunction) -> AttentionFunction:
+    """`call` on the model's tensors, brought into the kernel's form and back."""
+
     def run(query: "Tensor", key: "Tensor", value: "Tensor") -> "Tensor":
         dtype = _dtype(kernel, query.dtype)
         attended = call(
@@ -57,12 +90,15 @@ def make_attention(kernel: Kernel, call: AttentionFunction, title: str) -> Atten
             attended = attended.transpose(1, 2)
         return attended[:, : query.shape[1]].to(query.dtype).contiguous()
 
-    operator = _custom_op(kernel.name, run) if kernel.opaque else run
+    return run
+
+
+def _or_exact(kernel: Kernel, run: AttentionFunction) -> AttentionFunction:
+    """`run` for calls that the kernel takes, exact attention for the others."""
 
     def attend(query: "Tensor", key: "Tensor", value: "Tensor") -> "Tensor":
-        return (operator if kernel.takes(query, key) else exact_attention)(query, key, value)
+        return (run if kernel.takes(query, key) else exact_attention)(query, key, value)
 
-    attend.__qualname__ = title
     return attend
 
 

@@ -121,6 +121,15 @@ def _to_device(tensor: "Tensor") -> "Tensor":
     return tensor.cuda() if torch.cuda.is_available() else tensor
 
 
+def _remark(place: AttentionPlace) -> str | None:
+    """What has to be said where nothing of a video is sparse."""
+    if place.speakers > 1:
+        return "with two speakers all of it is dense and exact: which one a token belongs to needs all tokens"
+    if place.steps <= DENSE_STEPS:
+        return f"the first {DENSE_STEPS} steps are dense and exact, here that is all"
+    return None
+
+
 def _load(place: AttentionPlace) -> AttentionFunction:
     return fastest_attend() if is_dense(place) else _sparse(radial_grid(place.frames, place.frame_tokens))
 
@@ -133,5 +142,6 @@ BACKENDS = (
         fallback="sageattn",
         unavailable_reason=partial(unavailable_reason, providers=[SPARSE_SAGE, TRITON]),
         load=_load,
+        remark=_remark,
     ),
 )

@@ -66,6 +66,14 @@ def _load_fp4(place: AttentionPlace) -> AttentionFunction:
     return _fp4(uses_block_mean(place))
 
 
+def _remark(place: AttentionPlace) -> str | None:
+    """What has to be said where no step is an inner one."""
+    if place.steps > 2:
+        return None
+    outer = "SageAttention 2" if SAGE_2.is_here() else "exact attention"
+    return f"{outer} computes the first and the last step, here that is all"
+
+
 def _load(place: AttentionPlace) -> AttentionFunction:
     """SageAttention 2 on the outer steps, exact attention where it is not installed."""
     if is_outer_step(place):
@@ -81,6 +89,8 @@ BACKENDS = (
         fallback="sageattn_3_fp8",
         unavailable_reason=partial(unavailable_reason, providers=PROVIDERS),
         load=_load,
+        has_block_mean=True,
+        remark=_remark,
     ),
     AttentionBackend(
         name="sageattn_3_fp4",
@@ -89,5 +99,6 @@ BACKENDS = (
         fallback="sageattn_3_fp8",
         unavailable_reason=partial(unavailable_reason, providers=PROVIDERS),
         load=_load_fp4,
+        has_block_mean=True,
     ),
 )

@@ -74,7 +74,7 @@ def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event
     try:
         wanted = Path(job.output) if job.output else None
         request, options = read_request(job.request), read_options(job.options)
-        (plan,) = prepare(request, options, wanted, tries_attention=True)
+        (plan,) = prepare(request, options, wanted, tries_kernels=True)
         store.set_output(job, plan.output)
         return _make_video(store, job, plan, make, leaving)
     except UserError as error:

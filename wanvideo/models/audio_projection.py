@@ -40,7 +40,7 @@ class AudioProjection(nn.Module):
         The first latent frame stands for one pixel frame and sees its window; every later one stands for four
         and sees the eight consecutive speech frames around them (infinitetalk: proj1 and proj1_vf).
         """
-        first = torch.relu(self.proj1(windows[:, :1].flatten(2)))
+        first = torch.relu(self.proj1(windows[:, :1].flatten(2).contiguous()))  # of two speakers: a slice
         latter = torch.relu(self.proj1_vf(self._latter_windows(windows[:, 1:]).flatten(2)))
         hidden = torch.relu(self.proj2(torch.cat([first, latter], dim=1)))
         tokens = self.proj3(hidden).unflatten(-1, (self.config.context_tokens, self.config.output_dim))

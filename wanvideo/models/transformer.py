@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from wanvideo.attention.sdpa import attend as exact_attention
 from wanvideo.models.audio_projection import AudioConfig, AudioProjection
 from wanvideo.models.precision import FP32LayerNorm
+from wanvideo.models.projections import join_projections, project
+from wanvideo.models.rms_norm import RMS_NORMS, RmsNorm, in_fp32
 from wanvideo.models.rotary import Rotary, line_rotary, video_rotary
 from wanvideo.models.speaker_map import SpeakerRegions, key_positions
 from wanvideo.registry import AttentionFunction, AttentionLoader, AttentionPlace
@@ -84,6 +86,8 @@ class Block(WanTransformerBlock):
     ) -> None:
         super().__init__(dim, ffn_dim, heads, "rms_norm_across_heads", True, eps, dim if image else None)
         self.attention: AttentionFunction = exact_attention
+        self.rms_norm: RmsNorm = in_fp32
+        self.attn1.joined = self.attn2.joined = None  # the linears of `projections.GROUPS`, once joined
         if audio is not None:
             self.norm_x = FP32LayerNorm(dim, eps=eps)
             self.audio_cross_attn = AudioCrossAttention(dim, heads, audio.output_dim)
@@ -97,7 +101,7 @@ class Block(WanTransformerBlock):
         )
 
         normed = (self.norm1(x.float()) * (1 + scale) + shift).type_as(x)
-        query, key, value = _project(self.attn1, normed, normed)
+        query, key, value = self._project(self.attn1, normed, normed)
         query, key = rotary.rotate(query), rotary.rotate(key)
         attended = self.attn1.to_out[0](self.attention(query, key, value).flatten(2))
         x = (x.float() + attended * gate).type_as(x)
@@ -112,15 +116,20 @@ class Block(WanTransformerBlock):
         return (x.float() + self.ffn(normed).float() * ffn_gate).type_as(x)
 
     def _attend_context(self, normed: Tensor, context: Context) -> Tensor:
-        query, key, value = _project(self.attn2, normed, context.text)
+        query, key, value = self._project(self.attn2, normed, context.text)
         attended = exact_attention(query, key, value)
         if context.image is not None:
-            key = self.attn2.norm_added_k(self.attn2.add_k_proj(context.image)).unflatten(
-                2, (self.attn2.heads, -1)
-            )
+            key = self.rms_norm(self.attn2.norm_added_k, self.attn2.add_k_proj(context.image))
+            key = key.unflatten(2, (self.attn2.heads, -1))
             value = self.attn2.add_v_proj(context.image).unflatten(2, (self.attn2.heads, -1))
             attended = attended + exact_attention(query, key, value)
         return self.attn2.to_out[0](attended.flatten(2))
+
+    def _project(self, attention: WanAttention, states: Tensor, source: Tensor) -> tuple[Tensor, ...]:
+        """Query from `states`, key and value from `source`, as (B, tokens, heads, head_dim)."""
+        query, key, value = project(attention, states, source)
+        normed = self.rms_norm(attention.norm_q, query), self.rms_norm(attention.norm_k, key), value
+        return tuple(projected.unflatten(2, (attention.heads, -1)) for projected in normed)
 
 
 class WanTransformer(WanTransformer3DModel):
@@ -150,6 +159,16 @@ class WanTransformer(WanTransformer3DModel):
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             block.attention = load(replace(place, block=index, blocks=len(self.blocks)))
+
+    def set_rms_norm(self, name: str) -> None:
+        """Set how queries and keys are normed: a row of `RMS_NORMS`."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.rms_norm = RMS_NORMS[name]
+
+    def join_projections(self) -> dict[str, int]:
+        """See `projections.join_projections`."""
+        return join_projections(self.blocks)
 
     def embed_context(self, prompt_embeds: Tensor, image_embeds: Tensor | None = None) -> Context:
         """Prompt rows (B, rows <= 512, text_dim) and picture tokens (B, 257, image_dim) -> Context.
@@ -215,15 +234,6 @@ def token_grid(latents: Tensor) -> tuple[int, int, int]:
     """(latent frames, rows, columns) of the video tokens of latents (B, channels, T, height, width)."""
     frames, height, width = latents.shape[2:]
     return frames // PATCH[0], height // PATCH[1], width // PATCH[2]
-
-
-def _project(attention: WanAttention, states: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query from `states`, key and value from `source`, as (B, tokens, heads, head_dim)."""
-    query = attention.norm_q(attention.to_q(states))
-    key = attention.norm_k(attention.to_k(source))
-    value = attention.to_v(source)
-    heads = attention.heads
-    return query.unflatten(2, (heads, -1)), key.unflatten(2, (heads, -1)), value.unflatten(2, (heads, -1))
 
 
 def _sinusoid(timestep: Tensor, dim: int) -> Tensor:

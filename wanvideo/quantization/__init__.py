@@ -4,5 +4,18 @@ The modules in `SUPPORT` hold no rows: the formats' arithmetic, the linear layer
 """
 
 SUPPORT = frozenset(
-    {"formats", "fp8", "gguf", "linear", "lora", "matmul", "nvfp4", "nvfp4_layout", "rows", "stored", "which"}
+    {
+        "formats",
+        "fp8",
+        "gguf",
+        "joined",
+        "linear",
+        "lora",
+        "matmul",
+        "nvfp4",
+        "nvfp4_layout",
+        "rows",
+        "stored",
+        "which",
+    }
 )

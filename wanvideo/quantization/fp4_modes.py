@@ -4,13 +4,14 @@ from functools import partial
 
 from wanvideo.quantization.rows import (
     dequantizing,
+    needs_fp4_cores,
     needs_fp8_cores,
+    on_fp4_cores,
     on_tensor_cores,
     runs_everywhere,
     store_nvfp4,
-    without_fp4_cores,
 )
-from wanvideo.registry import QuantizationMode
+from wanvideo.registry import OwnCores, QuantizationMode
 
 _ACCEPTS = frozenset({"nvfp4"})
 _BYTES = 4.5 / 8
@@ -48,6 +49,11 @@ MODES = (
         store=partial(store_nvfp4, True),
         scaled=True,
         make_linear=on_tensor_cores,
-        remark=without_fp4_cores,
+        cores=OwnCores(
+            title="FP4 tensor cores",
+            otherwise="weights stay 4-bit, matmul in fp8",
+            unavailable_reason=needs_fp4_cores,
+            make_linear=on_fp4_cores,
+        ),
     ),
 )

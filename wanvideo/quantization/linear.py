@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wanvideo.quantization.lora import LoraBranch
+from wanvideo.quantization.lora import LoraSite
 from wanvideo.quantization.matmul import Multiply, choose_multiply, dequantized
 from wanvideo.quantization.stored import StoredWeight
 
@@ -13,7 +13,7 @@ ALIGNMENT = 16  # bytes; the fp8 and FP4 kernels refuse or misread other address
 _CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class QLinear(nn.Linear):
+class QLinear(LoraSite, nn.Linear):
     """nn.Linear whose payload is `qweight` and whose scales stand beside it, all as frozen parameters.
 
     Parameters, not buffers, and plain tensors, not subclasses: what moves a model's weights then moves these.
@@ -32,13 +32,7 @@ class QLinear(nn.Linear):
         for name, attribute in self.names.items():
             self.register_parameter(attribute, _frozen(_aligned(stored.tensors[name])))
         self.register_parameter("bias", None if bias is None else _frozen(bias.to(dtype)))
-        self.branches = nn.ModuleList()
-        self.register_buffer("base", torch.empty((), dtype=dtype), persistent=False)
-
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """The dtype of activations, bias and LoRA branches."""
-        return self.get_buffer("base").dtype
+        self._open_site(dtype, self.get_parameter("qweight").device)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -68,43 +62,13 @@ class QLinear(nn.Linear):
         if rows.shape[0] == 0:  # the scaled products refuse it
             return input.new_empty(shape)
         product = self.multiply(rows, self.stored(), self.bias)
-        for branch in self.branches:
-            assert isinstance(branch, LoraBranch)
-            branch.add_to(product, rows)
+        self.add_branches(product, rows)
         return product.reshape(shape)
-
-    def add_lora(self, name: str, down: Tensor, up: Tensor, strength: float) -> None:
-        """Add strength * (x down^T) up^T beside the weight; `down` (rank, in), `up` (out, rank).
-
-        Raises ValueError for a name that is taken and for shapes that do not fit.
-        """
-        if any(branch.name == name for branch in self.branches):
-            raise ValueError(f"there is a LoRA {name} already")
-        wanted = (self.out_features, down.shape[0]), (down.shape[0], self.in_features)
-        if (up.shape, down.shape) != wanted:
-            raise ValueError(f"LoRA {name}: up {tuple(up.shape)}, down {tuple(down.shape)}; wanted {wanted}")
-        place: dict[str, Any] = {"device": self.get_parameter("qweight").device, "dtype": self.compute_dtype}
-        self.branches.append(LoraBranch(name, down.to(**place), up.to(**place), strength))
-
-    def remove_lora(self, name: str) -> None:
-        """Raises KeyError if there is none of that name."""
-        branch = self._branch(name)
-        self.branches = nn.ModuleList(other for other in self.branches if other is not branch)
-
-    def set_lora_strength(self, name: str, strength: float) -> None:
-        """Raises KeyError if there is none of that name."""
-        self._branch(name).strength.data.fill_(strength)
 
     def extra_repr(self) -> str:
         """What `print(module)` tells."""
         form = " ".join(filter(None, (self.format, self.kind)))
         return f"in_features={self.in_features}, out_features={self.out_features}, {form}"
-
-    def _branch(self, name: str) -> LoraBranch:
-        for branch in self.branches:
-            if isinstance(branch, LoraBranch) and branch.name == name:
-                return branch
-        raise KeyError(name)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "QLinear":
         """The payload passes through `fn` as integers, which casts to a float dtype leave alone."""
@@ -122,11 +86,13 @@ class QLinear(nn.Linear):
 
 
 def make_linear(
-    stored: StoredWeight, bias: Tensor | None, dtype: torch.dtype, *, fast: bool = False
+    stored: StoredWeight, bias: Tensor | None, dtype: torch.dtype, *, fast: bool = False, fp4: bool = False
 ) -> nn.Linear:
-    """A module for that weight: a plain nn.Linear in `dtype` if it is dense, else a QLinear."""
+    """A module for that weight: a plain nn.Linear in `dtype` if it is dense, else a QLinear that multiplies
+    as `choose_multiply` says.
+    """
     if stored.format != "dense":
-        return QLinear(stored, bias, dtype, choose_multiply(stored, fast=fast))
+        return QLinear(stored, bias, dtype, choose_multiply(stored, fast=fast, fp4=fp4))
     out_features, in_features = stored.shape
     linear = nn.Linear(in_features, out_features, bias=bias is not None, device="meta", dtype=dtype)
     linear.weight = _frozen(stored.tensors["weight"].to(dtype))

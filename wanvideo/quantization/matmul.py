@@ -21,10 +21,11 @@ log = logging.getLogger(__name__)
 Multiply: TypeAlias = Callable[[Tensor, StoredWeight, Tensor | None], Tensor]
 
 
-def choose_multiply(stored: StoredWeight, *, fast: bool) -> Multiply:
-    """The way to multiply with this weight; `fast` asks for the tensor cores of its format.
+def choose_multiply(stored: StoredWeight, *, fast: bool, fp4: bool = False) -> Multiply:
+    """The way to multiply with this weight. `fast` asks for the tensor cores of fp8, and `fp4` with it for
+    those of FP4 where the weight has its format; nothing here looks whether the machine has them.
 
-    Those take sizes that are multiples of 16; a weight of other sizes is dequantized.
+    They take sizes that are multiples of 16; a weight of other sizes is dequantized.
     """
     if not fast or stored.format not in _FAST:
         return dequantized
@@ -32,7 +33,7 @@ def choose_multiply(stored: StoredWeight, *, fast: bool) -> Multiply:
         _say_once(f"a weight of {stored.shape[0]} x {stored.shape[1]} is dequantized: sizes must be 16 n")
         return dequantized
     # The FP4 kernel reads rows of whole 16 bytes, 32 elements.
-    if stored.format in _FP4 and stored.shape[1] % 32 == 0 and fp4_cores_usable():
+    if fp4 and stored.format in _FP4 and stored.shape[1] % 32 == 0:
         return _FP4[stored.format]
     return _FAST[stored.format]
 
@@ -57,8 +58,6 @@ def four_to_eight(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Te
 
 def scaled_nvfp4(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Tensor:
     """Activations in NVFP4 too, with one tensor scale or the file's, on FP4 tensor cores."""
-    if not rows.is_cuda:
-        return four_to_eight(rows, stored, bias)
     import comfy_kitchen
 
     scale = stored.tensors.get("input_scale")
@@ -76,23 +75,6 @@ def scaled_nvfp4(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Ten
     )
     dense: Tensor = product[: rows.shape[0]].to(rows.dtype)
     return dense if bias is None else dense.add_(bias)
-
-
-@cache
-def fp4_cores_usable() -> bool:
-    """Whether the current card has FP4 tensor cores and comfy-kitchen can drive them."""
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] < 10:
-        return False
-    try:
-        import comfy_kitchen
-    except ImportError as error:
-        log.warning("FP4 tensor cores are not used, weights go through fp8: %s", error)
-        return False
-    cuda = comfy_kitchen.list_backends()["cuda"]
-    if "scaled_mm_nvfp4" in (cuda["capabilities"] or ()):
-        return True
-    log.warning("FP4 tensor cores are not used, weights go through fp8: %s", cuda["unavailable_reason"])
-    return False
 
 
 _FAST: dict[str, Multiply] = {"e4m3": scaled_fp8, "e5m2": scaled_fp8, "nvfp4": four_to_eight}

@@ -32,12 +32,12 @@ def needs_fp8_cores(what: str, hardware: Hardware) -> str | None:
     return f"{lead}: {card.name} has compute capability {has}, {needs} is needed"
 
 
-def without_fp4_cores(hardware: Hardware) -> str | None:
-    """What a card runs that has tensor cores for fp8 and none for FP4; None for any other."""
+def needs_fp4_cores(hardware: Hardware) -> str | None:
+    """A sentence, or None with compute capability 10.0."""
     if not hardware.gpus or hardware.gpus[0].compute_capability >= FP4_CAPABILITY:
-        return None
+        return needs_fp8_cores("FP4", hardware)
     major, minor = hardware.gpus[0].compute_capability
-    return f"FP4 not supported on this GPU (sm {major}.{minor}); weights stay 4-bit, matmul in fp8"
+    return f"FP4 not supported on this GPU (sm {major}.{minor})"
 
 
 def store_fp8(format: str, per_row: bool, weight: "Tensor") -> StoredWeight:
@@ -66,3 +66,10 @@ def on_tensor_cores(stored: StoredWeight, bias: "Tensor | None", dtype: "torch.d
     from wanvideo.quantization.linear import make_linear
 
     return make_linear(stored, bias, dtype, fast=True)
+
+
+def on_fp4_cores(stored: StoredWeight, bias: "Tensor | None", dtype: "torch.dtype") -> "nn.Linear":
+    """As `on_tensor_cores`, but NVFP4 weights are multiplied in FP4."""
+    from wanvideo.quantization.linear import make_linear
+
+    return make_linear(stored, bias, dtype, fast=True, fp4=True)

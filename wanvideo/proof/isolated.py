@@ -25,13 +25,18 @@ ACCESS_VIOLATION = 0xC0000005  # how a segmentation fault ends a process on Wind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How the process ended: its exit code (None: it had to be ended), the JSON object it answered with, and
+    """How the process ended: its exit code (None: it had to be ended), the JSON objects it answered with, and
     its last line on stderr.
     """
 
     code: int | None
-    answer: dict[str, Any] | None
+    answers: tuple[dict[str, Any], ...]
     last_words: str
+
+    @property
+    def answer(self) -> dict[str, Any] | None:
+        """The last one."""
+        return self.answers[-1] if self.answers else None
 
     @property
     def says_nothing(self) -> bool:
@@ -41,13 +46,13 @@ class Ending:
 
 
 def run_isolated(arguments: Sequence[str], timeout: float) -> Ending:
-    """`python -m wanvideo.attention_proof ARGUMENTS`, ended with all its children after `timeout` seconds.
+    """`python -m wanvideo.proof ARGUMENTS`, ended with all its children after `timeout` seconds.
 
     Its output goes to files: a pipe would stay open as long as any child of a crashed compiler holds it.
     """
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [sys.executable, "-m", "wanvideo.attention_proof", *arguments]
+    command = [sys.executable, "-m", "wanvideo.proof", *arguments]
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             command,
@@ -60,7 +65,7 @@ def run_isolated(arguments: Sequence[str], timeout: float) -> Ending:
         code = _wait(process, timeout)
         said = _text(complaints)
         log.debug("%s: exit code %s\n%s", " ".join(arguments), code, said)
-        return Ending(code=code, answer=_last_object(_text(answer)), last_words=_last_line(said))
+        return Ending(code=code, answers=_objects(_text(answer)), last_words=_last_line(said))
 
 
 def why_it_failed(ending: Ending, timeout: float) -> str:
@@ -109,12 +114,15 @@ def _text(file: Any) -> str:
     return text
 
 
-def _last_object(text: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(_last_line(text))
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+def _objects(text: str) -> tuple[dict[str, Any], ...]:
+    """Each line that is a JSON object. A process that was ended may have left half a line."""
+    found = []
+    for line in text.splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            log.debug("no JSON: %s", line)
+    return tuple(answer for answer in found if isinstance(answer, dict))
 
 
 def _last_line(text: str) -> str:

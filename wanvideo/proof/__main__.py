@@ -1,6 +1,7 @@
-"""The process that may crash: `python -m wanvideo.attention_proof NAME` answers with one line of JSON.
+"""The process that may crash: `python -m wanvideo.proof KIND NAME ...` answers with a line of JSON for each
+row of that table, up to one that raises.
 
-With `--import` it imports a module of that name and looks for names in it, which must be there and true.
+`import MODULE NAME ...` imports a module and looks for names in it, which must be there and true.
 """
 
 import argparse
@@ -12,9 +13,11 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from wanvideo.attention_proof.proof import HEAD_DIM, Trial
 from wanvideo.errors import UserError
+from wanvideo.proof.kept import ATTENTION, HEAD_DIM, QUANTIZATION, Trial
 
+IMPORT = "import"
+TRIALS = {ATTENTION: "wanvideo.proof.attention_trial", QUANTIZATION: "wanvideo.proof.matmul_trial"}
 GRACE_SECONDS = 10.0  # after which a trial that nobody ended any more ends itself
 
 
@@ -25,27 +28,37 @@ def main() -> None:
     os.dup2(2, 1)  # packages print, in C too; the answer stays alone on its line
     faulthandler.enable()
     faulthandler.dump_traceback_later(arguments.timeout + GRACE_SECONDS, exit=True)
-    sys.excepthook = lambda *error: _answer(answers, _failure(*error))
-    if arguments.names is not None:
-        _answer(answers, {"fault": _missing(arguments.name, arguments.names)})
-    from wanvideo.attention_proof.trial import run_trial  # loads torch
+    sys.excepthook = lambda *error: _end(answers, _failure(*error))
+    if arguments.kind == IMPORT:
+        module, *names = arguments.names
+        _answer(answers, {"fault": _missing(module, names)})
+    else:
+        _try_each(arguments, answers)
+    os._exit(0)
 
-    trial = Trial(
-        backend=arguments.name,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        head_dim=arguments.head_dim,
-    )
-    _answer(answers, run_trial(trial))
+
+def _try_each(arguments: argparse.Namespace, answers: int) -> None:
+    run_trial = importlib.import_module(TRIALS[arguments.kind]).run_trial  # loads torch
+    for name in arguments.names:
+        trial = Trial(
+            kind=arguments.kind,
+            name=name,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            head_dim=arguments.head_dim,
+            cores=arguments.cores,
+        )
+        _answer(answers, run_trial(trial))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m wanvideo.attention_proof")
-    parser.add_argument("name")
-    parser.add_argument("--import", dest="names", nargs="*", metavar="NAME_IN_IT")
+    parser = argparse.ArgumentParser(prog="python -m wanvideo.proof")
+    parser.add_argument("kind", choices=[*TRIALS, IMPORT])
+    parser.add_argument("names", nargs="+")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="fp32")
     parser.add_argument("--head-dim", type=int, default=HEAD_DIM)
+    parser.add_argument("--cores", action="store_true")
     parser.add_argument("--timeout", type=float, default=600.0)
     return parser.parse_args()
 
@@ -68,6 +81,10 @@ def _failure(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 def _answer(answers: int, content: dict[str, Any]) -> None:
     os.write(answers, f"{json.dumps(content)}\n".encode())
+
+
+def _end(answers: int, content: dict[str, Any]) -> None:
+    _answer(answers, content)
     os._exit(0)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wanvideo.hardware import Hardware, torch_cuda
 
-# Modules that attention kernels come in
+# Modules that kernels come in
 PACKAGES = (
     "sageattention",
     "sageattn3",
@@ -24,6 +24,7 @@ PACKAGES = (
     "triton",
 )
 DISTRIBUTIONS = {"triton": "triton-windows", "flash_attn_interface": "flash_attn_3"}  # with another name
+CUBLAS = ("nvidia-cublas", "nvidia-cublas-cu12")  # distributions; comfy-kitchen opens its library by name
 ABSENT = "not installed"
 
 
@@ -38,7 +39,8 @@ def versions_of(machine: Hardware) -> dict[str, str]:
         "GPU": gpu.name if gpu else "none",
         "compute capability": ".".join(map(str, gpu.compute_capability)) if gpu else "none",
         **{package: package_version(package) for package in PACKAGES},
-        "backends": _source_version("wanvideo.attention", "wanvideo.attention_proof"),
+        "cuBLAS": next(filter(None, map(_version, CUBLAS)), ABSENT),
+        "kernels here": _source_version("wanvideo.attention", "wanvideo.quantization", "wanvideo.proof"),
     }
 
 

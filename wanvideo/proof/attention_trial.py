@@ -7,16 +7,16 @@ returns a mean reaches a cosine of 0.63, one with a wrong softmax scale 0.92, wh
 offset, as in trained models.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wanvideo.attention_proof.proof import Trial
+from wanvideo.proof.kept import Trial
+from wanvideo.proof.timing import interleaved
 from wanvideo.registry import AttentionBackend, AttentionFunction, AttentionPlace, attention_backends
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -26,7 +26,6 @@ CLUSTERS = 8
 CLUSTER_SHARE, NOISE_SHARE, VALUE_NOISE = 0.44, 0.9, 0.5
 OFFSET, OFFSET_EVERY = 4.0, 16  # of the keys, and of how many channels one has it
 LAST_TOKENS = 64  # looked at by themselves: where a kernel fills up a block
-WARM_UPS, REPEATS = 2, 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +44,13 @@ SIZES = {"cuda": (11, 1560, 12), "cpu": (4, 60, 2)}
 
 
 def run_trial(trial: Trial) -> dict[str, Any]:
-    """The findings, as the fields of a Proof, and `fault`: what is wrong, else empty."""
+    """The findings, as fields of an AttentionProof, and `fault`: what is wrong, else empty."""
     table = attention_backends()
-    row = table[trial.backend]
+    row = table[trial.name]
     exact = next(row for row in table.values() if row.fallback is None)
     frames, frame_tokens, heads = SIZES[trial.device]
     wan = Shape(frames=frames, frame_tokens=frame_tokens, heads=heads, head_dim=trial.head_dim)
-    found: dict[str, Any] = {"fault": "", "provider": row.load(_place(wan, STEPS // 2)).__qualname__}
+    found: dict[str, Any] = {"fault": "", "computed_by": row.load(_place(wan, STEPS // 2)).__qualname__}
     with torch.no_grad():
         for field, shape in (("cosine", wan), ("small_cosine", SMALL)):
             tensors = make_tensors(shape, DTYPES[trial.dtype], trial.device)
@@ -146,25 +145,7 @@ def _cosine(first: Tensor, second: Tensor) -> float:
 def _times(
     row: AttentionBackend, exact: AttentionBackend, shape: Shape, tensors: tuple[Tensor, Tensor, Tensor]
 ) -> dict[str, float]:
-    """Medians in milliseconds; the two take turns, so that a card that warms up slows both."""
+    """Of one call, here and in torch's own attention."""
     place = _place(shape, STEPS // 2)
-    names = {"milliseconds": row.load(place), "sdpa_milliseconds": exact.load(place)}
-    spent: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(WARM_UPS + REPEATS):
-        for name, function in names.items():
-            spent[name].append(_milliseconds(function, tensors))
-    return {name: statistics.median(times[WARM_UPS:]) for name, times in spent.items()}
-
-
-def _milliseconds(function: Callable[..., Any], tensors: tuple[Tensor, Tensor, Tensor]) -> float:
-    """Of one call, with what the host does for it."""
-    _wait_for_card()
-    begun = time.perf_counter()
-    function(*tensors)
-    _wait_for_card()
-    return (time.perf_counter() - begun) * 1e3
-
-
-def _wait_for_card() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    functions = {"milliseconds": row.load(place), "peer_milliseconds": exact.load(place)}
+    return interleaved({name: partial(function, *tensors) for name, function in functions.items()})

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.attention_proof import fake_provider
-from tests.attention_proof.fake_provider import CPU, kept
-from wanvideo.attention_proof.isolated import Ending, run_isolated, why_it_failed, without_paths
-from wanvideo.attention_proof.proof import Proof, read_proof, read_proofs, trial_of, write_proof
-from wanvideo.attention_proof.prove import prove
-from wanvideo.attention_proof.versions import versions_of
+from tests.proof import fake_provider
+from tests.proof.fake_provider import CPU, kept
 from wanvideo.hardware import Gpu, Hardware
+from wanvideo.proof.isolated import Ending, run_isolated, why_it_failed, without_paths
+from wanvideo.proof.kept import ATTENTION, AttentionProof, read_proof, read_proofs, trial_of, write_proof
+from wanvideo.proof.prove import prove_attention
+from wanvideo.proof.versions import versions_of
 
 CARD = Gpu(name="RTX 4090", compute_capability=(8, 9), total_bytes=1, free_bytes=1, driver="580")
 
@@ -22,51 +22,51 @@ def trials(site: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: A
     made: list[str] = []
 
     def count(arguments: list[str], _: float) -> Ending:
-        made.append(arguments[0])
-        return Ending(code=0, answer={"fault": "", "cosine": 1.0, "provider": "x"}, last_words="")
+        made.append(arguments[1])
+        return Ending(code=0, answers=({"fault": "", "cosine": 1.0, "computed_by": "x"},), last_words="")
 
-    monkeypatch.setattr("wanvideo.attention_proof.prove.run_isolated", count)
+    monkeypatch.setattr("wanvideo.proof.prove.run_isolated", count)
     return made
 
 
 @pytest.mark.usefixtures("site")
 def test_full_memory_is_no_verdict_for_good(site: Path) -> None:
-    assert prove("has_no_memory", CPU).reason == "OutOfMemoryError: CUDA out of memory"
+    assert prove_attention("has_no_memory", CPU).reason == "OutOfMemoryError: CUDA out of memory"
     assert kept(site) == []
 
 
 def test_proof_is_made_once(trials: list[str]) -> None:
-    first = prove("right", CPU)
-    assert first.usable and prove("right", CPU) == first
+    first = prove_attention("right", CPU)
+    assert first.usable and prove_attention("right", CPU) == first
     assert trials == ["right"]
 
 
 def test_proof_is_made_again_when_a_version_changes_or_when_asked(site: Path, trials: list[str]) -> None:
     changes = [
-        lambda: prove("right", CPU),
-        lambda: prove("right", CPU, again=True),
-        lambda: prove("right", CPU, head_dim=64),
-        lambda: prove("right", CPU, dtype="bf16"),
+        lambda: prove_attention("right", CPU),
+        lambda: prove_attention("right", CPU, again=True),
+        lambda: prove_attention("right", CPU, head_dim=64),
+        lambda: prove_attention("right", CPU, dtype="bf16"),
     ]
     for index, change in enumerate(changes):
         change()
         assert len(trials) == index + 1
     fake_provider.set_version(site, "1.1")
-    assert prove("right", CPU).versions[fake_provider.PACKAGE].startswith("1.1")
+    assert prove_attention("right", CPU).versions[fake_provider.PACKAGE].startswith("1.1")
     assert len(trials) == len(changes) + 1
 
 
 def test_changed_source_of_a_backend_is_another_version(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = versions_of(CPU)
     monkeypatch.setattr("wanvideo.attention.__path__", [str(site / "rows")])
-    assert {name for name, told in versions_of(CPU).items() if told != before[name]} == {"backends"}
+    assert {name for name, told in versions_of(CPU).items() if told != before[name]} == {"kernels here"}
 
 
 @pytest.mark.usefixtures("trials")
 def test_proofs_of_this_machine_are_found_by_name() -> None:
-    assert read_proofs(CPU) == {}
-    proof = prove("sdpa", CPU)
-    assert read_proofs(CPU) == {"sdpa": proof}
+    assert read_proofs(CPU).attention == {}
+    proof = prove_attention("sdpa", CPU)
+    assert read_proofs(CPU).attention == {"sdpa": proof}
 
 
 def test_proof_holds_for_one_card_and_driver() -> None:
@@ -80,29 +80,35 @@ def test_proof_holds_for_one_card_and_driver() -> None:
     ]
     told = [json.dumps(versions_of(machine)) for machine in (CPU, *machines)]
     assert len(set(told)) == len(told)
-    assert trial_of("x", machines[0]).dtype == "bf16" and trial_of("x", CPU).dtype == "fp32"
+    assert (
+        trial_of(ATTENTION, "x", machines[0]).dtype == "bf16"
+        and trial_of(ATTENTION, "x", CPU).dtype == "fp32"
+    )
 
 
 def test_kept_proof_that_is_broken_is_no_proof(site: Path, caplog: pytest.LogCaptureFixture) -> None:
     versions = versions_of(CPU)
-    trial, proof = trial_of("right", CPU), Proof(backend="right", usable=True, versions=versions)
+    trial, proof = (
+        trial_of(ATTENTION, "right", CPU),
+        AttentionProof(name="right", usable=True, versions=versions),
+    )
     write_proof(trial, proof)
-    assert read_proof(trial, versions) == proof
+    assert read_proof(trial, versions, AttentionProof) == proof
     (file,) = site.parent.rglob("*.json")
-    for text in ("{", "[]", '{"backend": "right"}', '{"unheard": 1}'):
+    for text in ("{", "[]", '{"name": "right"}', '{"unheard": 1}'):
         file.write_text(text)
-        assert read_proof(trial, versions) is None
+        assert read_proof(trial, versions, AttentionProof) is None
         assert "can't be read" in caplog.text
 
 
 ENDINGS = [
-    (Ending(code=None, answer=None, last_words=""), "it gave no answer within 9 seconds"),
-    (Ending(code=-11, answer=None, last_words="x"), "it crashed (SIGSEGV)"),
-    (Ending(code=-7, answer=None, last_words="x"), "it crashed (SIGBUS)"),
-    (Ending(code=0xC0000005, answer=None, last_words=""), "it crashed (access violation)"),
-    (Ending(code=3, answer=None, last_words="E: bad"), "its process ended with exit code 3: E: bad"),
-    (Ending(code=0, answer={"fault": "bad"}, last_words=""), "bad"),
-    (Ending(code=0, answer={"fault": ""}, last_words="warning"), ""),
+    (Ending(code=None, answers=(), last_words=""), "it gave no answer within 9 seconds"),
+    (Ending(code=-11, answers=(), last_words="x"), "it crashed (SIGSEGV)"),
+    (Ending(code=-7, answers=(), last_words="x"), "it crashed (SIGBUS)"),
+    (Ending(code=0xC0000005, answers=(), last_words=""), "it crashed (access violation)"),
+    (Ending(code=3, answers=(), last_words="E: bad"), "its process ended with exit code 3: E: bad"),
+    (Ending(code=0, answers=({"fault": "bad"},), last_words=""), "bad"),
+    (Ending(code=0, answers=({"fault": ""},), last_words="warning"), ""),
 ]
 
 
@@ -113,7 +119,7 @@ def test_every_ending_has_its_words(ending: Ending, reason: str) -> None:
 
 
 def test_process_ended_by_the_system_says_nothing_of_the_backend() -> None:
-    assert Ending(code=-9, answer=None, last_words="").says_nothing
+    assert Ending(code=-9, answers=(), last_words="").says_nothing
 
 
 def test_silent_exit_is_no_success() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.attention_proof import fake_provider
-from tests.attention_proof.fake_provider import CPU, kept
-from wanvideo.attention_proof.prove import prove
+from tests.proof import fake_provider
+from tests.proof.fake_provider import CPU, kept
+from wanvideo.proof.prove import prove_attention
 
 VERDICTS = {
     "crashes": "it crashed (SIGSEGV)",
@@ -18,7 +18,7 @@ VERDICTS = {
 
 @pytest.mark.parametrize("name", VERDICTS)
 def test_backend_that_fails_gets_its_reason_in_words(site: Path, name: str) -> None:
-    proof = prove(name, CPU)
+    proof = prove_attention(name, CPU)
     assert not proof.usable
     assert proof.reason.startswith(VERDICTS[name])
     assert len(kept(site)) == 1
@@ -26,9 +26,9 @@ def test_backend_that_fails_gets_its_reason_in_words(site: Path, name: str) -> N
 
 @pytest.mark.usefixtures("site")
 def test_right_backend_is_usable_and_timed() -> None:
-    proof = prove("right", CPU)
+    proof = prove_attention("right", CPU)
     assert proof.usable and proof.reason == ""
-    assert proof.provider == "right"
+    assert proof.computed_by == "right"
     assert proof.cosine == pytest.approx(1) and proof.small_cosine == pytest.approx(1)
-    assert proof.milliseconds and proof.sdpa_milliseconds
+    assert proof.milliseconds and proof.peer_milliseconds
     assert proof.versions[fake_provider.PACKAGE].startswith("1.0, installed 2")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wanvideo.attention_proof.trial import LEAST_COSINE, SMALL, Shape, compare, make_tensors
+from wanvideo.proof.attention_trial import LEAST_COSINE, SMALL, Shape, compare, make_tensors
 
 WAN = Shape(frames=4, frame_tokens=130, heads=2, head_dim=128)
 SHAPES = {"wan": WAN, "small": SMALL}

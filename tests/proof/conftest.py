@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attention_proof import fake_provider
+from tests.proof import fake_provider
 from wanvideo.cache_folder import VARIABLE
 
 

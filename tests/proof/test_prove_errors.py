@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attention_proof.fake_provider import CPU, kept
-from wanvideo.attention_proof.prove import prove, why_not_importable
+from tests.proof.fake_provider import CPU, kept
+from wanvideo.proof.prove import prove_attention, why_not_importable
 
 VERDICTS = {
     "raises": "RuntimeError: CUDA error: misaligned address in kernel.cu",
@@ -16,7 +16,7 @@ VERDICTS = {
 
 @pytest.mark.parametrize("name", VERDICTS)
 def test_error_is_told_in_its_first_line(site: Path, name: str) -> None:
-    proof = prove(name, CPU)
+    proof = prove_attention(name, CPU)
     assert not proof.usable
     assert proof.reason == VERDICTS[name]
     assert len(kept(site)) == 1
@@ -24,7 +24,7 @@ def test_error_is_told_in_its_first_line(site: Path, name: str) -> None:
 
 def test_backend_that_hangs_is_ended(site: Path) -> None:
     begun = time.monotonic()
-    assert prove("hangs", CPU, timeout=2).reason == "it gave no answer within 2 seconds"
+    assert prove_attention("hangs", CPU, timeout=2).reason == "it gave no answer within 2 seconds"
     assert time.monotonic() - begun < 6
     assert len(kept(site)) == 1
 

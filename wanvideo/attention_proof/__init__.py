@@ -1,1 +1,0 @@
-"""Whether an attention backend really works here: shown in a process of its own, and kept on disk."""

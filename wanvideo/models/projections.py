@@ -1,0 +1,52 @@
+"""Query, key and value of an attention: three products, or one where the weights were joined."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from wanvideo.quantization.joined import LinearPart, join_linears, split_product, why_apart
+
+# The linears of a block that share their input: of self-attention, and of cross-attention to the text.
+GROUPS: Mapping[str, tuple[str, ...]] = {"attn1": ("to_q", "to_k", "to_v"), "attn2": ("to_k", "to_v")}
+
+
+def project(attention: Any, states: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Query (B, rows, dim) of `states`, key and value of `source`, before their norms. Of joined weights they
+    are views of one tensor.
+    """
+    linears = (attention.to_q, attention.to_k, attention.to_v)
+    if attention.joined is None:
+        query, key, value = linears
+        return query(states), key(source), value(source)
+    parts = [linear for linear in linears if isinstance(linear, LinearPart)]
+    outputs = split_product(attention.joined(source), parts, source)
+    if len(outputs) < len(linears):
+        outputs = [attention.to_q(states), *outputs]
+    query, key, value = outputs
+    return query, key, value
+
+
+def join_projections(blocks: nn.ModuleList) -> dict[str, int]:
+    """Join the linears of `GROUPS` in every block, one group after the other, so that only one is in memory
+    twice. Returns how many groups there are that stay apart, for each reason.
+
+    A part keeps its name in the module: LoRA branches are added to it and removed as before.
+    """
+    apart: Counter[str] = Counter()
+    for block in blocks:
+        for place, names in GROUPS.items():
+            attention: Any = block.get_submodule(place)
+            linears = [attention.get_submodule(name) for name in names]
+            if all(isinstance(linear, LinearPart) for linear in linears):
+                continue
+            dense = [linear for linear in linears if isinstance(linear, nn.Linear)]
+            reason = why_apart(dense)
+            if reason is not None:
+                apart[reason] += 1
+                continue
+            attention.joined = join_linears(dense)
+            for name, linear in zip(names, dense, strict=True):
+                setattr(attention, name, LinearPart(linear))
+    return dict(apart)
