@@ -1,7 +1,7 @@
-"""What the linear of a mode does, step by step, and the same with all scales inside the product.
+"""What the linear of a mode does, step by step, with the scales inside the product and behind it.
 
-The fast fp8 path multiplies the product by its scales in passes of their own. `torch._scaled_mm` can also
-take a scale for each row of both operands, on some cards: what that would win, and whether it gives the same.
+The fast fp8 path gives `torch._scaled_mm` a scale for each row of both operands. Some cards refuse that; there
+the scales multiply the product in passes of their own: what those cost.
 """
 
 from collections.abc import Callable, Iterator
@@ -95,7 +95,7 @@ def _quantize_activations(linear: QLinear, case: Case) -> Row:  # noqa: ARG001 -
 
 
 def _multiply(linear: QLinear, case: Case) -> Row:
-    """With one scale per tensor, as the fast path does."""
+    """With one scale per tensor, as on cards that refuse others."""
     has = _operands(linear, case)
     one = torch.full((), 1 / torch.finfo(has.values.dtype).max, device=has.values.device)
     spent = milliseconds(lambda: _scaled_mm(has, (one, one), None))
@@ -146,7 +146,7 @@ def _scaled_mm(has: Operands, scales: tuple[Tensor, Tensor], bias: Tensor | None
 _FP8: dict[str, Step] = {
     "activations to fp8": _quantize_activations,
     "product": _multiply,
-    "scales and bias": _scale,
+    "scales and bias behind": _scale,
     "product, scales inside": _multiply_and_scale,
 }
 _STEPS: dict[Multiply, dict[str, Step]] = {

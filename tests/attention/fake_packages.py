@@ -57,6 +57,12 @@ class Case(NamedTuple):
     fake: Fake
     head_dims: tuple[int, ...]  # of 64, 80, 128, 256, those that its kernel takes
     least_tokens: int = 1
+    keys_in: int = 1  # keys are to fill blocks of so many, but for one in 500
+
+    def takes(self, tokens: int, head_dim: int) -> bool:
+        """Whether the kernel is to compute this call."""
+        padded = -(-tokens // self.keys_in) * self.keys_in
+        return head_dim in self.head_dims and tokens >= self.least_tokens and padded <= tokens * 1.002
 
 
 SAGE_2 = Fake("sageattention", "sageattn", more=f"{FP8} = {FP8}_sm90 = sageattn")
@@ -79,7 +85,7 @@ CASES = {
     "xformers": Case("xformers", Fake("xformers.ops", "memory_efficient_attention"), EVERY),
     "sageattention 2": Case("sageattn", SAGE_2, UP_TO_128),
     "comfy-kitchen": Case("sageattn", INT8, UP_TO_128),
-    "sageattention 1": Case("sageattn", SAGE_1, (64, 128)),
+    "sageattention 1": Case("sageattn", SAGE_1, (64, 128), keys_in=64),
     "fp8": Case("sageattn_3_fp8", Fake("sageattention", FP8), UP_TO_128),
     "fp4": Case("sageattn_3_fp4", SAGE_3["sageattn3"], (64, 128), 128),
 }

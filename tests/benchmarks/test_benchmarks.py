@@ -117,7 +117,7 @@ def test_steps_of_a_linear(tmp_path: Path) -> None:
         name: [row["step"] for row in report.rows if row["mode"] == name and row["step"] != linears.WHOLE]
         for name in MODES
     }
-    fp8 = ["activations to fp8", "product", "scales and bias", "product, scales inside"]
+    fp8 = ["activations to fp8", "product", "scales and bias behind", "product, scales inside"]
     for name, mode in MODES.items():
         if mode.store is None:
             assert steps[name] == []

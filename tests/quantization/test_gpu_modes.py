@@ -6,7 +6,6 @@ Cases and limits are those of the CPU's tests.
 import copy
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,6 @@ IN, OUT, RANK = 256, 64, 4  # of the layers
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 ROUNDING = {torch.bfloat16: 0.005, torch.float16: 0.002, torch.float32: 0.001}  # of a dense product
 FAST_LOSS = 0.05  # the activations are rounded as well
-MOST_OTHER_CODES = 1e-3
 MACHINE = probe_hardware()
 TABLES = pytest.mark.xfail(reason="diffusers copies small tables from the host to read GGUF", strict=False)
 VARIANTS = [variant for variant in variants(MACHINE, []) if variant.mode.store is not None]
@@ -105,22 +103,10 @@ def test_output_error_stays_within_the_figures_of_the_cpu(
 @pytest.mark.parametrize("mode", STORING, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_card_and_cpu_store_the_same(mode: QuantizationMode, kind: str) -> None:
-    """The card divides by a number by multiplying with its inverse: a scale can differ in its last bit, and
-    then a code that lies between two values. How many do is said as a warning.
-    """
     weight = WEIGHTS[kind]().bfloat16()
     here, there = stored_by(mode, weight), stored_by(mode, weight.cuda())
-    shares = {}
     for name, tensor in here.tensors.items():
-        other = there.tensors[name].cpu()
-        assert tensor.dtype == other.dtype and tensor.shape == other.shape
-        if tensor.dtype == torch.float32:
-            torch.testing.assert_close(other, tensor, rtol=3e-7, atol=0)
-        shares[name] = share_of_other_bytes(tensor, other)
-    assert shares["weight"] < MOST_OTHER_CODES
-    assert relative_error(values(there).cpu(), values(here)) < 5e-3
-    if any(shares.values()):
-        warnings.warn(f"{mode.name}, {kind} weight: shares that differ: {shares}", stacklevel=1)
+        assert share_of_other_bytes(tensor, there.tensors[name].cpu()) == 0
 
 
 @pytest.mark.parametrize("name", QUANTIZED)
@@ -275,8 +261,9 @@ def test_half_precision_does_not_overflow_inside_the_product() -> None:
     stored = fp8.quantize(torch.full((32, 4096), 0.02, device="cuda"), "e5m2", per_row=True)
     rows = torch.full((3, 4096), 8.0, dtype=torch.float16, device="cuda")
     output = make_linear(stored, None, torch.float16, fast=True)(rows)
+    # Fast accumulation cuts every partial sum: where all have one sign, that adds up to two per cent.
     torch.testing.assert_close(
-        output.double().cpu(), torch.full((3, 32), 4096 * 0.16).double(), rtol=0.01, atol=0
+        output.double().cpu(), torch.full((3, 32), 4096 * 0.16).double(), rtol=0.03, atol=0
     )
 
 

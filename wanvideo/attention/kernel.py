@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Watch: TypeAlias = "Callable[[str, Tensor, bool], None]"
+MOST_ADDED = 1 / 500  # of the keys; the error is about the share of the added ones
 # What `make_attention` made, and of what.
 _CALLS: "WeakKeyDictionary[AttentionFunction, tuple[Kernel, AttentionFunction]]" = WeakKeyDictionary()
 
@@ -26,6 +27,8 @@ class Kernel:
     cast to the first of them. Calls with another head_dim, or fewer tokens, are computed exactly. Tokens are
     filled up with zeros to a multiple of `pads_to`: only for a kernel that hides the added keys itself.
     `changes_key`: it writes into its key, so it gets a copy. Not `opaque`: torch.compile can look inside.
+    `attends_padding_to`: it fills up keys to a multiple of that itself and lets the added ones take part, so
+    calls where they would be more than `MOST_ADDED` of all are computed exactly.
     """
 
     name: str
@@ -36,11 +39,15 @@ class Kernel:
     pads_to: int = 1
     packed: bool = False
     changes_key: bool = False
+    attends_padding_to: int = 1
     opaque: bool = True
 
     def takes(self, query: "Tensor", key: "Tensor") -> bool:
         """Whether it can compute this call."""
-        return query.shape[3] in self.head_dims and min(query.shape[1], key.shape[1]) >= self.least_tokens
+        keys, head_dim = key.shape[1], query.shape[3]
+        if -keys % self.attends_padding_to > MOST_ADDED * keys:
+            return False
+        return head_dim in self.head_dims and min(query.shape[1], keys) >= self.least_tokens
 
 
 def make_attention(kernel: Kernel, call: AttentionFunction, title: str) -> AttentionFunction:

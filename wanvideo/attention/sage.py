@@ -22,7 +22,8 @@ SAGE_1 = Provider(module="sageattention", function="sageattn", since=(8, 0))
 KERNELS = {
     SAGE_2: Kernel(name="sageattn_2", head_dims=range(1, 129)),
     INT8: Kernel(name="sageattn_int8", head_dims=range(1, 129), heads_first=True),
-    SAGE_1: Kernel(name="sageattn_1", head_dims=(64, 96, 128), changes_key=True),  # it subtracts the key mean
+    # It subtracts the key mean in place, and forgets to hide the zeros behind the last of its 64 keys.
+    SAGE_1: Kernel(name="sageattn_1", head_dims=(64, 96, 128), changes_key=True, attends_padding_to=64),
 }
 
 FP8_ADA = Provider(module="sageattention", function=FP8_FUNCTION, since=(8, 9), until=(9, 0))

@@ -19,12 +19,19 @@ def amax(values: Tensor, *, per_row: bool = False) -> Tensor:
     return torch.maximum(-low, high).float().abs()  # abs: of zeros alone, -low is -0, and 1 / -0 is -inf
 
 
+def divided(values: Tensor, number: float) -> Tensor:
+    """values / number to the last bit, on every device: a card makes of division by a Python number a product
+    with its inverse, and weights quantized there would differ from those of the CPU.
+    """
+    return values / torch.full((), number, dtype=values.dtype, device=values.device)
+
+
 def quantize(weight: Tensor, format: str, *, per_row: bool) -> StoredWeight:
     """A dense (out, in) weight in `format`, with a scale for each row (out, 1) or one for the tensor."""
     dtype = DTYPES[format]
     largest = torch.finfo(dtype).max
     size = amax(weight, per_row=per_row)
-    scale = torch.where(size > 0, size / largest, 1.0)
+    scale = torch.where(size > 0, divided(size, largest), 1.0)
     payload = torch.empty(weight.shape, dtype=dtype, device=weight.device)
     for start in range(0, weight.shape[0], ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)

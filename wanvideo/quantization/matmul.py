@@ -90,11 +90,23 @@ def _fp8_product(
     """(values (M, K) e4m3, scale (M, 1) or (1, 1)) x (values (N, K) fp8, scale of 1 or N elements, or None).
 
     cuBLASLt wants the second operand column-major: the transposed VIEW of a contiguous (N, K). Scales of rows
-    inside the product are refused on some cards, so they multiply the result. Inside the product both
-    operands are divided by the largest value of their format: sums stay below K, which fp16 holds.
+    inside the product give bf16 alone, and some cards refuse them; there they multiply the result. Then both
+    operands are divided by the largest value of their format inside the product: sums stay below K, which
+    fp16 holds.
     """
     values, scale = activations
     weight_values, weight_scale = weight
+    if dtype == torch.bfloat16 and takes_row_scales(values.device):
+        factor = torch.ones((), device=values.device) if weight_scale is None else weight_scale.float()
+        return torch._scaled_mm(
+            values,
+            weight_values.t(),
+            scale_a=scale.expand(values.shape[0], 1).contiguous(),
+            scale_b=factor.reshape(1, -1).expand(1, weight_values.shape[0]).contiguous(),
+            bias=bias,
+            out_dtype=dtype,
+            use_fast_accum=True,
+        )
     largest = torch.finfo(values.dtype).max, torch.finfo(weight_values.dtype).max
     product = torch._scaled_mm(
         values,
@@ -113,6 +125,24 @@ def _fp8_product(
     else:
         product.mul_(per_token).mul_(weight_scale.float().reshape(1, -1) * per_row)
     return product if bias is None else product.add_(bias)
+
+
+@torch.compiler.assume_constant_result
+@cache
+def takes_row_scales(device: torch.device) -> bool:
+    """Whether that card multiplies fp8 with a scale for each row and column: it is tried, once. cuBLASLt
+    refuses it on sm 12.0.
+    """
+    if device.type != "cuda":
+        return False
+    ones = torch.ones(32, 32, device=device).to(torch.float8_e4m3fn)
+    scale = torch.ones(32, 1, device=device)
+    try:
+        torch._scaled_mm(ones, ones.t(), scale_a=scale, scale_b=scale.t(), out_dtype=torch.bfloat16)
+    except RuntimeError as error:
+        log.info("fp8 scales of rows multiply the result; inside the product: %s", error)
+        return False
+    return True
 
 
 @cache

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from wanvideo.quantization import nvfp4_layout as layout
-from wanvideo.quantization.fp8 import amax
+from wanvideo.quantization.fp8 import amax, divided
 from wanvideo.quantization.stored import StoredWeight
 
 LARGEST_SCALE = 448.0
@@ -65,13 +65,13 @@ def from_low_nibble_first(
 def tensor_scale_of(values: Tensor) -> Tensor:
     """The fp32 scale () of a tensor; 1 for zeros alone."""
     size = amax(values)
-    return torch.where(size > 0, size / (LARGEST_SCALE * layout.LARGEST_CODE), 1.0)
+    return torch.where(size > 0, divided(size, LARGEST_SCALE * layout.LARGEST_CODE), 1.0)
 
 
 def _quantize_rows(rows: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of whole blocks -> packed codes (rows, columns / 2) and e4m3 scales (rows, columns / 16)."""
     split = rows.float().unflatten(1, (-1, layout.BLOCK))
-    wanted = split.abs().amax(dim=2) / layout.LARGEST_CODE / scale
+    wanted = divided(split.abs().amax(dim=2), layout.LARGEST_CODE) / scale
     blocks = wanted.clamp(max=LARGEST_SCALE).to(torch.float8_e4m3fn)
     step = (blocks.float() * scale).unsqueeze(2)  # the rounded scale: codes make up for its error
     values = torch.where(step > 0, split / step, 0.0)
