@@ -9,16 +9,18 @@ from tests.attention.fake_packages import exact, place, states
 from tests.plan_cases import CPU, TEXT, plan
 from tests.tiny_models import write_tiny_models
 from tools.emulation import w4a4
-from tools.emulation.in_application import PREFIX, emulated_attention, emulated_w4a4
+from tools.emulation.in_application import PREFIX, emulated_attention, emulated_modes
 from wanvideo.checkpoint.catalog import resolve_models
 from wanvideo.lending import JobModels
 from wanvideo.model_cache import ModelCache
 from wanvideo.quantization.linear import QLinear
+from wanvideo.quantization.matmul import dequantized
 from wanvideo.registry import attention_backends, quantization_modes
 
-SEAMS = {emulated_attention: attention_backends, emulated_w4a4: quantization_modes}
+SEAMS = {emulated_attention: attention_backends, emulated_modes: quantization_modes}
 BACKENDS = [f"{PREFIX}{name}" for name in ("sageattn", "sageattn_3_fp8", "sageattn_3", "sageattn_3_fp4")]
-MODE = f"{PREFIX}fp4_scaled_fast"
+MODE = f"{PREFIX}fp4_scaled_fast_w4a4"
+RADIAL = f"{PREFIX}radial_sage_attention"
 
 
 @pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.__name__)
@@ -45,7 +47,7 @@ def test_a_second_with_inside_is_refused_and_takes_nothing(seam: object) -> None
         assert list(table()) == inside
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", [*BACKENDS, RADIAL])
 def test_a_plan_takes_the_emulated_backend(name: str) -> None:
     with emulated_attention():
         made = plan(TEXT, machine=CPU, options={"attention": name})
@@ -75,9 +77,32 @@ def test_the_outer_steps_are_exact_where_the_real_backend_leaves_four_bits() -> 
     assert taken == [True, False, False, True]
 
 
+def test_the_sparse_backend_runs_its_mask_without_a_card() -> None:
+    with emulated_attention():
+        load = attention_backends()[RADIAL].load
+    given, where = states(12 * 128, 128), {"frames": 12, "frame_tokens": 128}
+    dense, sparse = load(place(**where, step=0))(*given), load(place(**where))(*given)
+    torch.testing.assert_close(dense.float(), exact(*given), atol=2e-2, rtol=2e-2)
+    assert not torch.allclose(sparse.float(), dense.float(), atol=5e-2)
+
+
+def test_every_fast_mode_is_there_and_multiplies_as_on_a_card() -> None:
+    table = quantization_modes()
+    fast = {name: row for name, row in table.items() if row.fallback is not None}
+    with emulated_modes():
+        rows = {name: table[f"{PREFIX}{name}"] for name in fast}
+    weight = torch.randn(64, 128)
+    for name, row in rows.items():
+        assert row.unavailable_reason(CPU) is None and fast[name].unavailable_reason(CPU) is not None
+        ways = {
+            mode.make_linear(mode.store(weight), None, torch.bfloat16).multiply for mode in (row, fast[name])
+        }
+        assert len(ways) == 1 and ways.isdisjoint({dequantized})
+
+
 def test_the_emulated_mode_loads_linears_that_multiply_in_four_bits(tmp_path: Path) -> None:
     files, cache = resolve_models("talk", None, [write_tiny_models(tmp_path / "tiny")]), ModelCache()
-    with emulated_w4a4():
+    with emulated_modes():
         assert plan(TEXT, machine=CPU, options={"quantization": MODE}).quantization == MODE
         assert plan(TEXT, machine=CPU).quantization == "disabled"
         lender = JobModels(files=files, cache=cache, device="cpu", dtype=torch.float32, quantization=MODE)

@@ -74,7 +74,16 @@ def test_every_option_has_a_row_and_a_loss_where_it_ran(docs: Path) -> None:
     real = {*quantization_modes(), *attention_backends()} - set(EXACT.values())
     assert not any(name.startswith(PREFIX) for name in real)
     assert real < rows.keys() and all(name.startswith(PREFIX) for name in rows.keys() - real)
-    emulated = {f"{PREFIX}{name}" for name in ("sageattn_3_fp4", "sageattn_3", "fp4_scaled_fast")}
+    emulated = {
+        f"{PREFIX}{name}"
+        for name in (
+            "sageattn_3_fp4",
+            "sageattn_3",
+            "fp4_scaled_fast",
+            "fp4_scaled_fast_w4a4",
+            "fp8_e5m2_fast",
+        )
+    }
     assert {"fp8_e4m3fn", "fp4_scaled", *emulated} <= {
         name for name, row in rows.items() if row.effective == name
     }
@@ -90,7 +99,7 @@ def test_every_option_has_a_row_and_a_loss_where_it_ran(docs: Path) -> None:
     for title in (
         "emulated: sageattn_3_fp4",
         "emulated: sageattn_3 (first and last step exact)",
-        "emulated: fp4_scaled_fast (W4A4)",
+        "emulated: fp4_scaled_fast (W4A4, as on FP4 cores)",
     ):
         assert title in shown
 

@@ -40,24 +40,13 @@ def emulated_attention() -> Iterator[None]:
 
 
 @contextmanager
-def emulated_w4a4() -> Iterator[None]:
-    """Inside the `with` the table of quantization modes has the row `emulated_fp4_scaled_fast` too.
+def emulated_modes() -> Iterator[None]:
+    """Inside the `with` the table of quantization modes has a row `emulated_...` for each that multiplies in
+    low precision. For fp8 that is the mode itself: torch's fp8 product runs on a CPU too.
 
-    Ask for it by name: "auto" may choose it on a card for which it is the best row there is.
+    Ask for them by name: "auto" may choose one on a card for which it is the best row there is.
     """
-    real = quantization_modes()["fp4_scaled_fast"]
-    row = QuantizationMode(
-        name=f"{PREFIX}{real.name}",
-        label=f"emulated: {real.name} (W4A4)",
-        bytes_per_weight=real.bytes_per_weight,
-        fallback=real.fallback,
-        unavailable_reason=runs_everywhere,
-        accepts=real.accepts,
-        store=real.store,
-        make_linear=_make_linear,
-        scaled=real.scaled,
-    )
-    with _added(quantization_modes(), {row.name: row}):
+    with _added(quantization_modes(), {row.name: row for row in _modes()}):
         yield
 
 
@@ -74,12 +63,39 @@ def _added(table: dict[str, Option], rows: Mapping[str, Option]) -> Iterator[Non
             del table[name]
 
 
+def _modes() -> Iterator[QuantizationMode]:
+    for real in quantization_modes().values():
+        if real.fallback is None:
+            continue
+        wide = " (weights to fp8, as on sm 8.9 and 9.0)" if real.cores is not None else ""
+        yield _mode(real, real.name, wide, real.make_linear)
+        if real.cores is not None:
+            yield _mode(real, f"{real.name}_w4a4", " (W4A4, as on FP4 cores)", _make_linear)
+
+
+def _mode(
+    real: QuantizationMode, name: str, what: str, make_linear: "Callable[..., nn.Linear]"
+) -> QuantizationMode:
+    return replace(
+        real,
+        name=f"{PREFIX}{name}",
+        label=f"emulated: {real.name}{what}",
+        aliases=(),
+        near=(),
+        unavailable_reason=runs_everywhere,
+        cores=None,
+        make_linear=make_linear,
+    )
+
+
 def _backends() -> tuple[AttentionBackend, ...]:
     return (
         _backend("sageattn", "", lambda _: _sage_fp16()),
         _backend("sageattn_3_fp8", "", lambda _: _sage_fp8()),
         _backend("sageattn_3", " (first and last step exact)", _load_outer_exact),
         _backend("sageattn_3_fp4", "", _load_fp4),
+        # Torch's flex attention, the application's own way without spas_sage_attn, runs uncompiled on a CPU.
+        _backend("radial_sage_attention", "", attention_backends()["radial_sage_attention"].load),
     )
 
 

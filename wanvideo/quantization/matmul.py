@@ -127,7 +127,7 @@ def _fp8_product(
     return product if bias is None else product.add_(bias)
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @cache
 def takes_row_scales(device: torch.device) -> bool:
     """Whether that card multiplies fp8 with a scale for each row and column: it is tried, once. cuBLASLt

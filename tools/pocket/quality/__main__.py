@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from tools.emulation.in_application import emulated_attention, emulated_w4a4
+from tools.emulation.in_application import emulated_attention, emulated_modes
 from tools.pocket.heldout.bench import Bench
 from tools.pocket.quality.figures import (
     MachineTable,
@@ -37,7 +37,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print the table."""
-    with emulated_attention(), emulated_w4a4():
+    with emulated_attention(), emulated_modes():
         options = _parser().parse_args(arguments)
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
         log.setLevel(logging.INFO)
