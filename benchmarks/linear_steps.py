@@ -1,7 +1,7 @@
 """What the linear of a mode does, step by step, with the scales inside the product and behind it.
 
-The fast fp8 path gives `torch._scaled_mm` a scale for each row of both operands. Some cards refuse that; there
-the scales multiply the product in passes of their own: what those cost.
+The fast fp8 path gives `torch._scaled_mm` a scale for each row of both operands. Some cards refuse that;
+there the scales multiply the product in passes of their own: what those cost.
 """
 
 from collections.abc import Callable, Iterator

@@ -35,7 +35,8 @@ FILES = {
     "fp8 scaled": StoredFormat(weights="e4m3", scaled=True, layers=4, parameters=9, bytes=9),
     "e5m2 plain": StoredFormat(weights="e5m2", layers=4, parameters=9, bytes=9),
     "nvfp4": StoredFormat(weights="nvfp4", scaled=True, layers=4, parameters=9, bytes=5),
-    "gguf": StoredFormat(weights="gguf", layers=4, parameters=9, bytes=5),
+    "gguf": StoredFormat(weights="gguf", kind="Q4_K", layers=4, parameters=9, bytes=5),
+    "int8": StoredFormat(weights="int8", scaled=True, layers=4, parameters=9, bytes=9),
 }
 EIGHT_BITS = ("fp8 plain", "fp8 scaled", "e5m2 plain")
 
@@ -48,7 +49,7 @@ def bare(name: str) -> str:
 def expected(wanted: str, machine: Hardware, file: str) -> str:
     """The table of the contract in its own words, written down a second time."""
     fast = wanted.endswith("_fast")
-    if wanted == "disabled" or file == "gguf":
+    if wanted == "disabled" or file in ("gguf", "int8"):
         return "disabled"
     stored = bare(wanted)
     if file == "nvfp4" and not wanted.startswith("fp4"):
@@ -115,7 +116,13 @@ NOTES = [
     ("fp4_scaled", (12, 0), "fp8 scaled", r"holds FP8 \(e4m3\); it is re-quantized to real 4 bit, once"),
     ("fp8_e4m3fn_scaled", (12, 0), "fp8 plain", "no scales, one per row is computed"),
     ("fp8_e4m3fn", (12, 0), "nvfp4", "holds NVFP4, which stays as it is"),
-    ("fp8_e4m3fn_fast", (12, 0), "gguf", "holds GGUF, .*; disabled runs instead"),
+    (
+        "fp8_e4m3fn_fast",
+        (12, 0),
+        "gguf",
+        "holds GGUF Q4_K, which no mode takes over: it is made dense for each call; disabled runs instead",
+    ),
+    ("fp4_scaled", (12, 0), "int8", "holds INT8, .*; disabled runs instead"),
 ]
 
 
@@ -166,6 +173,7 @@ AUTOMATIC = [
     ((12, 0), "nvfp4", "fp4_scaled_fast"),
     ((12, 0), "e5m2 plain", "fp8_e5m2_fast"),
     ((12, 0), "gguf", "disabled"),
+    ((12, 0), "int8", "disabled"),
 ]
 
 

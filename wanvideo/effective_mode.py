@@ -15,7 +15,7 @@ from wanvideo.registry import QuantizationMode, resolve
 
 DENSE = "dense"
 AUTO_CAPABILITY = (8, 0)  # older cards dequantize bf16 slowly; they stay with the file
-_IN_WORDS = {"e4m3": "FP8 (e4m3)", "e5m2": "FP8 (e5m2)", "nvfp4": "NVFP4", "gguf": "GGUF"}
+_IN_WORDS = {"e4m3": "FP8 (e4m3)", "e5m2": "FP8 (e5m2)", "int8": "INT8", "nvfp4": "NVFP4", "gguf": "GGUF"}
 _UNSCALED_FORMATS = ("e4m3", "e5m2")  # those that are of use without a scale
 _WHAT = "quantization"
 Table = Mapping[str, QuantizationMode]
@@ -27,11 +27,13 @@ class StoredFormat:
     """How a file keeps the weights that quantization is about.
 
     `weights` is the format (a row of `quantization.formats.FORMATS`) of most of their bytes, `others` are the
-    formats of the rest; together `parameters` numbers in `bytes`. `scaled`: fp8 weights come with scales. Of
-    its `layers` in 8 bits or fewer the file forbids a matmul in low precision for `exact_layers`.
+    formats of the rest; together `parameters` numbers in `bytes`. `kind` is the commonest type of a format
+    that has several. `scaled`: fp8 weights come with scales. Of its `layers` in 8 bits or fewer the file
+    forbids a matmul in low precision for `exact_layers`.
     """
 
     weights: str = DENSE
+    kind: str = ""
     others: tuple[str, ...] = ()
     scaled: bool = False
     layers: int = 0
@@ -46,8 +48,8 @@ class StoredFormat:
 
     @property
     def words(self) -> str:
-        """For people: "FP8 (e4m3) without scales"."""
-        bare = _IN_WORDS.get(self.weights, self.weights)
+        """For people: "FP8 (e4m3) without scales", "GGUF Q4_K"."""
+        bare = f"{_IN_WORDS.get(self.weights, self.weights)} {self.kind}".rstrip()
         return f"{bare} without scales" if self.lacks_scales else bare
 
 
@@ -146,6 +148,8 @@ def _of_file(
         )
         return row, False
     reason = f"the file holds {stored.words}, which stays as it is: what it has lost does not come back"
+    if not natives:
+        reason = f"the file holds {stored.words}, which no mode takes over: it is made dense for each call"
     if wanted.strict:
         raise _refusal(asked, reason)
     notes.append(f"{asked.name}: {reason}; {row.name} runs instead")

@@ -77,6 +77,7 @@ class StoredWeight:
     - e4m3, e5m2: weight (out, in) in fp8; weight_scale fp32 of one element, or of `out` elements in any
       shape, which MULTIPLIES the payload; none means 1. input_scale, if there is one, multiplies the
       activations' fp8 values.
+    - int8: weight (out, in) in int8; weight_scale as for e4m3, and always there.
     - nvfp4: weight uint8 (out, in / 2), first element in the high nibble; weight_scale e4m3 in the 128x4
       swizzle; weight_scale_2 fp32 of one element, or (out, 1) where weights were joined: products on FP4
       tensor cores take only the first.

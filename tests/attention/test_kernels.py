@@ -11,7 +11,7 @@ from tests.attention.fake_packages import CASES, NO_KERNEL, Case, calls, exact, 
 from wanvideo.registry import attention_backends
 
 TOLERANCE = {torch.bfloat16: 2e-2, torch.float16: 4e-3, torch.float32: 2e-2}  # fp32 is computed in bf16
-# (tokens, head_dim)
+# each is a number of tokens and a head_dim
 SIZES = [(129, 64), (301, 128), (130, 80), (100, 128), (192, 64), (511, 64), (128, 256)]
 
 

@@ -80,10 +80,16 @@ def truncated(folder: Path) -> Path:
     return path
 
 
+def cut_gguf(folder: Path) -> Path:
+    path = write_gguf(folder / "wan-i2v-Q8_0.gguf", b"wan")
+    path.write_bytes(path.read_bytes()[:-3])
+    return path
+
+
 UNUSABLE: list[tuple[Callable[[Path], Path], str]] = [
     (eight_bit_integers, "weights of type U8"),
     (truncated, "incomplete"),
-    (lambda folder: write_gguf(folder / "wan-i2v-Q8_0.gguf", b"wan"), "GGUF"),
+    (cut_gguf, "is a damaged GGUF file: it ends within its header"),
     (lambda folder: write(folder / "wan22.safetensors", diffusion(3072)), "Wan 2.2 5B"),
 ]
 
@@ -115,7 +121,8 @@ def test_what_is_no_model_of_this_task_is_not_told(tmp_path: Path, pocket: Path)
     (folder / "upscaler.pth").write_bytes(b"not of torch")
     assert resolve_models(IMAGE_TO_VIDEO, None, [folder, pocket]).passed_over == ()
     assert "t2v_int8" in resolve_models(TEXT_TO_VIDEO, None, [folder, pocket]).passed_over[0]
-    assert len(describe_folder([folder])[1]) == 5
+    usable, refused = describe_folder([folder])
+    assert [facts.component for facts in usable] == ["lora"] and len(refused) == 4
 
 
 def test_a_refused_companion_stands_beside_what_is_lacking(models: Path, pocket: Path) -> None:

@@ -123,7 +123,10 @@ REFUSED: list[tuple[str, Tensors]] = [
         "fp8 weights with a scale per block",
         typed(MINIMAL_I2V) | QUANTIZED | typed({"blocks.0.self_attn.q.weight_scale": [128, 8]}),
     ),
-    ("is a LoRA", typed({"diffusion_model.blocks.0.self_attn.q.lora_A.weight": [4, 128]})),
+    (
+        "is a LoRA of another model",
+        typed({"lora_unet_down_blocks_0_attentions_0.lora_down.weight": [4, 128]}),
+    ),
     ("not a model of Wan 2.1", typed({"model.layers.0.mlp.weight": [4, 4]})),
     ("blocks.0.audio_cross_attn.q_linear.weight is missing", typed({"audio_proj.proj1.weight": [8, 60]})),
     (
@@ -174,6 +177,11 @@ DAMAGED: list[tuple[str, bytes, str]] = [
     ("empty.safetensors", b"", "not a safetensors file"),
     ("text.safetensors", b"a text file renamed to look like a model", "not a safetensors file"),
     ("huge.safetensors", (1 << 62).to_bytes(8, "little") + bytes(64), "not a safetensors file"),
+    (
+        "long.safetensors",
+        (5 << 20).to_bytes(8, "little") + bytes(6 << 20),
+        "header of long.safetensors is too long",
+    ),
     ("json.safetensors", (4).to_bytes(8, "little") + b"{{{{", "header of json.safetensors is damaged"),
     ("list.safetensors", header_bytes([1]), "header of list.safetensors is damaged"),
     (
@@ -193,7 +201,7 @@ DAMAGED: list[tuple[str, bytes, str]] = [
         "header of negative.safetensors is damaged",
     ),
     ("text_shape.safetensors", header_bytes({"a": entry(0, 16, ["4"])}), "damaged"),
-    ("model.gguf", b"GGUF" + bytes(64), "GGUF file; this format is not supported yet"),
+    ("model.gguf", b"GGUF" + bytes(64), "is a damaged GGUF file: its version is 0"),
     ("model.pth", b"PK not really", "damaged or holds more than tensors"),
     ("model.pt", b"", "damaged or holds more than tensors"),
     ("model.txt", b"hello", "not a model file"),

@@ -246,8 +246,12 @@ def test_a_mixed_file_keeps_each_layer(tmp_path: Path) -> None:
 
 FOREIGN: list[tuple[Callable[[State], None], str]] = [
     (
-        lambda s: s.update({"blocks.0.ffn.0.weight": torch.zeros(40, 128, dtype=torch.int8)}),
+        lambda s: s.update({"blocks.0.norm3.weight": torch.zeros(2, 64, dtype=torch.int8)}),
         "weights of type I8",
+    ),
+    (
+        lambda s: s.update({"blocks.0.ffn.0.weight": torch.zeros(40, 128, dtype=torch.int8)}),
+        "marked float8_e4m3fn holds I8",
     ),
     (
         lambda s: s.update({"blocks.0.ffn.0.comfy_quant": marker(False, "int8_tensorwise")}),
@@ -266,7 +270,10 @@ FOREIGN: list[tuple[Callable[[State], None], str]] = [
         lambda s: s.update({"blocks.0.ffn.0.comfy_quant": torch.zeros(4, dtype=torch.uint8)}),
         "marker of a.safetensors is damaged",
     ),
-    (lambda s: s.update({"blocks.0.ffn.0.weight._data": torch.zeros(4, 4)}), "optimum-quanto"),
+    (
+        lambda s: s.update({"blocks.0.ffn.0.weight._data": torch.zeros(4, 4, dtype=torch.uint8)}),
+        "optimum-quanto in fewer than 8 bits",
+    ),
 ]
 
 
@@ -276,15 +283,6 @@ def test_foreign_formats_are_named(spoil: Callable[[State], None], sentence: str
     spoil(state)
     with pytest.raises(UserError, match=sentence):
         write(tmp_path / "a.safetensors", state)
-
-
-def test_nvfp4_in_another_order_is_refused(dense: CheckpointFacts, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
-    convert(Conversion(source=dense, output=tmp_path / "a.safetensors", mode=MODES["fp4_scaled"]))
-    state = {n: t for n, t in load_file(tmp_path / "a.safetensors").items() if not n.endswith("comfy_quant")}
-    with pytest.raises(UserError, match="NVFP4 weights that are not in ComfyUI's order"):
-        write(tmp_path / "modelopt.safetensors", state)
 
 
 REFUSED: list[tuple[dict[str, str], str]] = [

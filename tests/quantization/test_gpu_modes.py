@@ -36,7 +36,6 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 ROUNDING = {torch.bfloat16: 0.005, torch.float16: 0.002, torch.float32: 0.001}  # of a dense product
 FAST_LOSS = 0.05  # the activations are rounded as well
 MACHINE = probe_hardware()
-TABLES = pytest.mark.xfail(reason="diffusers copies small tables from the host to read GGUF", strict=False)
 VARIANTS = [variant for variant in variants(MACHINE, []) if variant.mode.store is not None]
 
 
@@ -215,9 +214,7 @@ def test_every_path_compiles_into_one_graph(name: str) -> None:
         assert relative_error(compiled(rows), layer(rows)) < 2e-2
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=TABLES) if "gguf" in name else name for name in LAYERS]
-)
+@pytest.mark.parametrize("name", LAYERS)
 @torch.no_grad()
 def test_the_host_never_waits(name: str) -> None:
     layer, rows = on_card(name), activations(33, IN).cuda()

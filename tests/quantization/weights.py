@@ -5,7 +5,6 @@ from gguf import GGMLQuantizationType, quants
 from torch import Tensor, nn
 
 from wanvideo.quantization import fp8, nvfp4
-from wanvideo.quantization.gguf import TYPES
 from wanvideo.quantization.linear import make_linear
 from wanvideo.quantization.stored import StoredWeight
 from wanvideo.registry import quantization_modes
@@ -37,19 +36,27 @@ def relative_error(value: Tensor, exact: Tensor) -> float:
 
 def gguf_weight(kind: str, rows: int, columns: int, seed: int = 4) -> StoredWeight:
     """Any bytes are a weight: the payload is random, the fp16 scales in it are small numbers."""
-    block, size = quants.GGML_QUANT_SIZES[TYPES[kind]]
+    block, size = quants.GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
     generator = torch.Generator().manual_seed(seed)
     blocks = torch.randint(0, 256, (rows * columns // block, size), generator=generator, dtype=torch.uint8)
-    scales = {"Q6_K": (208,), "Q3_K": (108,), "Q2_K": (80, 82), "BF16": ()}.get(kind, (0,))
+    scales = {"Q6_K": (208,), "Q3_K": (108,), "Q2_K": (80, 82)}.get(kind, (0,))
     if kind in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):
         scales = (0, 2)
     for place in scales:
         values = torch.rand(len(blocks), generator=generator).half() * 1e-3
         blocks[:, place : place + 2] = values[:, None].view(torch.uint8)
-    if kind == "BF16":
-        blocks = torch.randn(len(blocks), generator=generator).bfloat16()[:, None].view(torch.uint8)
     return StoredWeight(
         format="gguf", tensors={"weight": blocks.reshape(rows, -1)}, shape=(rows, columns), kind=kind
+    )
+
+
+def int8_weight(rows: int, columns: int, seed: int = 6) -> StoredWeight:
+    """Any integers are a weight; a scale for each row."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randint(-127, 128, (rows, columns), generator=generator, dtype=torch.int8)
+    scale = torch.rand(rows, 1, generator=generator) * 3e-4
+    return StoredWeight(
+        format="int8", tensors={"weight": weight, "weight_scale": scale}, shape=(rows, columns)
     )
 
 
@@ -80,6 +87,7 @@ def all_linears(
         "e4m3 with an input scale": still,
         "nvfp4": nvfp4.quantize(weight),
         "gguf Q4_K": gguf_weight("Q4_K", out_features, in_features),
+        "int8": int8_weight(out_features, in_features),
     }
     for name, stored in files.items():
         for fast in (False, True):

@@ -12,6 +12,8 @@ from wanvideo.checkpoint.companions import Installed, find_companions, require_t
 from wanvideo.checkpoint.folders import describe_folder, model_name, model_names
 from wanvideo.checkpoint.header import PICKLE_SUFFIXES
 from wanvideo.checkpoint.inspect import CheckpointFacts, inspect_checkpoint
+from wanvideo.checkpoint.lora import LoraUse
+from wanvideo.checkpoint.lora_recipes import Recipe
 from wanvideo.checkpoint.profiles import ModelProfile, make_profile, private_home, tier_of
 from wanvideo.checkpoint.refusal import UNREADABLE, Refusal
 from wanvideo.errors import UserError
@@ -40,7 +42,8 @@ _KIND_IN_WORDS = {"i2v": "an image-to-video model", "t2v": "a text-to-video mode
 class ModelSet:
     """The files one task needs, each with the facts of its header; encoders the task does not use are None.
 
-    `passed_over` has a sentence for each model that would have gone first and can't be used.
+    `passed_over` has a sentence for each model that would have gone first and can't be used. `loras` are
+    those of the request, `recipe` that of a step-distilled diffusion model: `lora_files` adds both.
     """
 
     name: str
@@ -53,6 +56,8 @@ class ModelSet:
     image_encoder: CheckpointFacts | None = None
     speech_encoder: CheckpointFacts | None = None
     passed_over: tuple[str, ...] = ()
+    loras: tuple[LoraUse, ...] = ()
+    recipe: Recipe | None = None
 
     @property
     def checkpoints(self) -> tuple[CheckpointFacts, ...]:
@@ -171,6 +176,8 @@ def _complete(
         transformer=transformer,
         tokenizer=require_tokenizer(companions["text_encoder"]),
         passed_over=passed_over,
+        loras=(),
+        recipe=None,
         vae=companions.pop("vae"),
         text_encoder=companions.pop("text_encoder"),
         **companions,

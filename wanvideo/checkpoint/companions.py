@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wanvideo.checkpoint.folders import model_name
 from wanvideo.checkpoint.inspect import CheckpointFacts
+from wanvideo.checkpoint.pipeline_folder import release_folder
 from wanvideo.checkpoint.profiles import private_home
 from wanvideo.checkpoint.refusal import UNREADABLE, Refusal
 from wanvideo.errors import UserError
@@ -48,7 +49,7 @@ class Installed:
     def _preference(self, transformer: CheckpointFacts, facts: CheckpointFacts) -> tuple[object, ...]:
         """Sort key, best first."""
         no_tokenizer = facts.component == "text_encoder" and find_tokenizer(facts) is None
-        elsewhere = facts.path.parent != transformer.path.parent
+        elsewhere = release_folder(facts.path) != release_folder(transformer.path)
         misfit = speech_misfit(facts, self.speakers)
         fullness = (-facts.num_parameters, -facts.bytes)
         return (no_tokenizer, misfit, elsewhere, *fullness, str(facts.path))

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.keys import to_official
-from wanvideo.checkpoint.markers import LAYER_MARKER, marker_text
+from wanvideo.checkpoint.layer_formats import GGUF
+from wanvideo.checkpoint.markers import LAYER_MARKER, MARKED_FORMATS, marker_text
 from wanvideo.checkpoint.quantized_linears import Progress, dense_found, ignore_progress, stored_for
 from wanvideo.checkpoint.state import FoundWeight, State, split_state
 from wanvideo.checkpoint.write import check_room, new_file
-from wanvideo.effective_mode import DENSE
 from wanvideo.errors import UserError
 from wanvideo.quantization.which import is_quantized_linear
 from wanvideo.registry import QuantizationMode
@@ -64,6 +64,11 @@ def check_conversion(job: Conversion) -> None:
         raise UserError(
             f"Only diffusion models and InfiniteTalk modules are converted, not a {source.component}"
         )
+    if GGUF in (source.stored.weights, *source.stored.others):
+        raise UserError(
+            f"{source.path.name} is a GGUF file: its weights stay as they are, and no mode is made of them",
+            fix="Convert the bf16, fp16 or fp8 release",
+        )
     if output.suffix.lower() != ".safetensors":
         raise UserError("The converted file must be named .safetensors", value=output.name)
     if not output.parent.is_dir():
@@ -84,7 +89,8 @@ def _tensors(
         yield written, state.pop(name)
         return
     weight = found.pop(name) if name in found else dense_found(state.pop(name))
-    stored = stored_for(job.mode, weight.stored, job.device) if is_linear else weight.stored
+    here = weight.stored_on(job.device if is_linear else "cpu")
+    stored = stored_for(job.mode, here, job.device) if is_linear else here
     stem = written.removesuffix(_WEIGHT)
     for part, tensor in stored.tensors.items():
         if part == "weight":
@@ -94,7 +100,7 @@ def _tensors(
             yield written, tensor if is_packed else tensor.reshape(weight.shape)
         else:
             yield f"{stem}.{part}", tensor
-    if stored.format != DENSE and "weight_scale" in stored.tensors:
+    if stored.format in MARKED_FORMATS and "weight_scale" in stored.tensors:
         text = marker_text(stored.format, weight.exact_matmul)
         yield stem + LAYER_MARKER, torch.tensor(list(text), dtype=torch.uint8)
 

@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
-from wanvideo.checkpoint.header import PICKLE_SUFFIXES, checkpoint_files
+from wanvideo.checkpoint.header import SUFFIXES, checkpoint_files
 from wanvideo.checkpoint.inspect import CheckpointFacts, inspect_checkpoint
+from wanvideo.checkpoint.kept_inspections import KeptInspections
 from wanvideo.checkpoint.refusal import UNREADABLE, Refusal
 from wanvideo.errors import UserError
-
-MODEL_SUFFIXES = (".safetensors", ".gguf", *PICKLE_SUFFIXES)
 
 _SHARD_NUMBER = re.compile(r"-\d{5}-of-\d{5}$")
 _NAMELESS = ("diffusion_pytorch_model", "pytorch_model", "model")  # the same in every release
@@ -21,12 +19,14 @@ def describe_folder(folders: Iterable[Path]) -> tuple[list[CheckpointFacts], lis
     """(usable checkpoints, refused files) below `folders`; a sharded model counts once."""
     usable: dict[tuple[Path, ...], CheckpointFacts] = {}
     refused: dict[tuple[Path, str], Refusal] = {}
+    kept = KeptInspections()
     for path in _model_files(folders):
-        found = _inspect(path)
+        found = _inspect(path, kept)
         if isinstance(found, Refusal):
             refused.setdefault((found.path.parent, found.sentence), found)
         else:
             usable.setdefault(tuple(file.resolve() for file in found.files), found)
+    kept.save()
     return list(usable.values()), list(refused.values())
 
 
@@ -44,14 +44,18 @@ def model_names(found: Iterable[CheckpointFacts]) -> dict[str, CheckpointFacts]:
 def _model_files(folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in MODEL_SUFFIXES and path.is_file():
+            if path.suffix.lower() in SUFFIXES and path.is_file():
                 yield path
 
 
-def _inspect(path: Path) -> CheckpointFacts | Refusal:
+def _inspect(path: Path, kept: KeptInspections) -> CheckpointFacts | Refusal:
     try:
         files = checkpoint_files(path)
-        return _inspect_once(files[0], tuple(file.stat().st_mtime_ns for file in files))
+        found = kept.get(files)
+        if found is None:
+            found = _inspect_anew(files[0])
+            kept.put(files, found)
+        return found
     except UserError as error:
         return Refusal.of(path, error)
     except OSError as error:
@@ -59,8 +63,7 @@ def _inspect(path: Path) -> CheckpointFacts | Refusal:
         return Refusal(path=path, sentence=sentence, component=UNREADABLE)
 
 
-@cache
-def _inspect_once(path: Path, mtimes: tuple[int, ...]) -> CheckpointFacts | Refusal:  # noqa: ARG001 - part of the cache key
+def _inspect_anew(path: Path) -> CheckpointFacts | Refusal:
     try:
         return inspect_checkpoint(path)
     except UserError as error:

@@ -7,18 +7,24 @@ header is written by strangers, so every number in it is checked against the fil
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from wanvideo.checkpoint.gguf import refuse_gguf
+from wanvideo.checkpoint.gguf import MAGIC, GgufTensor, read_gguf_header
 from wanvideo.checkpoint.pickles import PICKLE_FAULTS, read_pickle_header
+from wanvideo.checkpoint.pipeline_folder import parts_of
 from wanvideo.checkpoint.refusal import RefusedCheckpoint
 from wanvideo.checkpoint.tensor_info import BITS, TensorInfo
 from wanvideo.errors import UserError
 
-MAX_HEADER_BYTES = 100_000_000  # the bound of the safetensors library
+# A 14B model in 8 bits has 0.6 MB and 50,000 parts; Python takes up to ten times that to read it.
+MAX_HEADER_BYTES, MAX_HEADER_PARTS = 4 << 20, 250_000
+METADATA = "__metadata__"
 MAX_TEXT_BYTES = 1 << 16
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
+GGUF_SUFFIX = ".gguf"
+SUFFIXES = (".safetensors", GGUF_SUFFIX, *PICKLE_SUFFIXES)
 DAMAGED = "Download or copy it again"
 
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
@@ -40,20 +46,44 @@ def checkpoint_files(path: Path) -> tuple[Path, ...]:
         return (path,)
     stem, _, count, suffix = shard.groups()
     names = [f"{stem}-{index:05d}-of-{count}{suffix}" for index in range(1, int(count) + 1)]
+    if path.name not in names:
+        raise UserError(f"{path.name} is numbered beyond the files of its model", fix="Rename it")
     return _present(path.parent, names)
 
 
 def read_tensors(path: Path) -> dict[str, TensorInfo]:
-    """Names, shapes and dtypes of one safetensors or pickle file. Raises UserError if it can't be read."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start == b"GGUF":
-        refuse_gguf(path)
-    if path.suffix.lower() == ".safetensors":
+    """Names, shapes and dtypes of one safetensors, GGUF or pickle file.
+
+    Raises UserError if it can't be read.
+    """
+    if is_gguf(path):
+        return {name: tensor.info for name, tensor in read_gguf(path).items()}
+    if path.suffix.lower() == SUFFIXES[0]:
         return _read_safetensors(path)
     if path.suffix.lower() in PICKLE_SUFFIXES:
         return _read_pickle(path)
-    raise UserError("This is not a model file", value=path.name, allowed=(".safetensors", *PICKLE_SUFFIXES))
+    if path.suffix.lower() == GGUF_SUFFIX:
+        raise UserError(f"{path.name} is not a GGUF file, or it is damaged", fix=DAMAGED)
+    raise UserError("This is not a model file", value=path.name, allowed=SUFFIXES)
+
+
+def is_gguf(path: Path) -> bool:
+    """By its first bytes: some are offered under another suffix."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix.lower() == SUFFIXES[0] and not is_gguf(path)
+
+
+def read_gguf(path: Path) -> dict[str, GgufTensor]:
+    """Tensors of a GGUF file and where they lie. Raises UserError if it is damaged."""
+    try:
+        return read_gguf_header(path)
+    except ValueError as error:
+        reason = "a name is no UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise UserError(f"{path.name} is a damaged GGUF file: {reason}", fix=DAMAGED) from error
 
 
 def _read_pickle(path: Path) -> dict[str, TensorInfo]:
@@ -68,9 +98,9 @@ def _read_pickle(path: Path) -> dict[str, TensorInfo]:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The texts that the writer of a safetensors file put beside its tensors; {} for any other file."""
-    if path.suffix.lower() != ".safetensors":
+    if not _is_safetensors(path):
         return {}
-    written = _read_header(path)[0].get("__metadata__", {})
+    written = _read_header(path)[0].get(METADATA, {})
     return {key: text for key, text in written.items() if isinstance(text, str)}
 
 
@@ -79,7 +109,7 @@ def read_small_tensors(path: Path, ending: str) -> dict[str, bytes]:
 
     Raises UserError for one above 64 KB: those asked for are texts.
     """
-    if path.suffix.lower() != ".safetensors":
+    if not _is_safetensors(path):
         return {}
     header, start = _read_header(path)
     found = {}
@@ -96,29 +126,51 @@ def read_small_tensors(path: Path, ending: str) -> dict[str, bytes]:
 
 def _read_safetensors(path: Path) -> dict[str, TensorInfo]:
     header, start = _read_header(path)
+    available = path.stat().st_size - start
     try:
-        entries = {name: _parse(entry) for name, entry in header.items() if name != "__metadata__"}
+        entries = {name: _parse(entry) for name, entry in header.items() if name != METADATA}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged_header(path) from error
-    _check_ranges(path, {name: span for name, (_, span) in entries.items()}, path.stat().st_size - start)
+    _check_ranges(path, {name: span for name, (_, span) in entries.items()}, available)
     return {name: info for name, (info, _) in entries.items()}
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+def _read_header(path: Path) -> tuple[Mapping[str, Any], int]:
     """(the header as it is written, where the data begins). Its entries are still a stranger's."""
-    size = path.stat().st_size
+    stat = path.stat()
+    return _parsed_header(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)  # inspecting asks for tensors, metadata and markers of the same file
+def _parsed_header(path: Path, size: int, _modified: int) -> tuple[Mapping[str, Any], int]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+        if size < 8 or length > size - 8:
             raise UserError(f"{path.name} is not a safetensors file, or it is damaged", fix=DAMAGED)
+        if length > MAX_HEADER_BYTES:
+            raise UserError(
+                f"The header of {path.name} is too long",
+                value=f"{length} bytes",
+                allowed=f"{MAX_HEADER_BYTES} at most",
+            )
         text = file.read(length)
+    if sum(map(text.count, (b",", b"[", b"{"))) > MAX_HEADER_PARTS:
+        raise _damaged_header(path)
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_unique)
+        if not isinstance(header, dict) or not isinstance(header.get(METADATA, {}), dict):
+            raise ValueError("no object")
+        "".join(header).encode()  # half a surrogate pair could not be shown
     except (ValueError, RecursionError) as error:
         raise _damaged_header(path) from error
-    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
-        raise _damaged_header(path)
     return header, 8 + length
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def _damaged_header(path: Path) -> UserError:
@@ -128,8 +180,9 @@ def _damaged_header(path: Path) -> UserError:
 def _parse(entry: Mapping[str, Any]) -> tuple[TensorInfo, tuple[int, int]]:
     begin, end = entry["data_offsets"]
     info = TensorInfo(dtype=str(entry["dtype"]), shape=tuple(entry["shape"]), bytes=end - begin)
-    if not all(isinstance(number, int) and number >= 0 for number in (begin, end, *info.shape)):
-        raise ValueError("negative or fractional size")
+    for number in (begin, end, *info.shape):
+        if not isinstance(number, int) or number < 0:
+            raise ValueError("negative or fractional size")
     bits = BITS.get(info.dtype)
     if end < begin or (bits is not None and info.numel * bits != info.bytes * 8):
         raise ValueError("byte range does not fit the shape")
@@ -149,6 +202,9 @@ def _check_ranges(path: Path, spans: Mapping[str, tuple[int, int]], available: i
 
 
 def _files_of_folder(folder: Path) -> tuple[Path, ...]:
+    parts = parts_of(folder)
+    if parts:
+        raise UserError(f"{folder.name} holds a whole model in parts; choose one of them", allowed=parts)
     indexes = sorted(folder.glob("*.safetensors.index.json"))
     if len(indexes) == 1:
         return _files_of_index(indexes[0])

@@ -40,6 +40,7 @@ IGNORED: dict[str, tuple[Ignored, ...]] = {
     "transformer": (_FP8_MARKER,),
     "infinitetalk": (_FP8_MARKER,),
     "vae": (),
+    "vocal_separator": (),
     "text_encoder": (
         _FP8_MARKER,
         Ignored(prefix="spiece_model", reason="bytes of the tokenizer, read on their own"),

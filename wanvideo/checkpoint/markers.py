@@ -14,6 +14,7 @@ LAYER_MARKER = ".comfy_quant"
 FILE_MARKER = "scaled_fp8"
 FILE_METADATA = "_quantization_metadata"
 FORMAT_OF_WORD = {"float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2", "nvfp4": "nvfp4"}
+MARKED_FORMATS = frozenset(FORMAT_OF_WORD.values())  # the rows of FORMATS that have a word
 _EXACT = 2  # elements of `scaled_fp8` in a file that must not be multiplied in fp8
 
 

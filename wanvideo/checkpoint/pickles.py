@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from wanvideo.checkpoint.tensor_info import TensorInfo
 
-MAX_PICKLE_BYTES = 64_000_000
+MAX_PICKLE_BYTES = 16_000_000  # a list of tensors is about 0.5 MB, and takes many times that once it is read
 # what a damaged or hostile pickle raises before it is refused
 PICKLE_FAULTS = (
     pickle.UnpicklingError,

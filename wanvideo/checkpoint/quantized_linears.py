@@ -45,7 +45,7 @@ def build_linears(
         key = f"{name}.weight"
         weight = found.pop(key) if key in found else dense_found(state.pop(key))
         bias = state.pop(f"{name}.bias", None)
-        stored = stored_for(mode, _with_shape(weight.stored, linear), device)
+        stored = stored_for(mode, _with_shape(weight.stored_on(device), linear), device)
         bias = None if bias is None else bias.to(device=device, dtype=dtype)
         module.set_submodule(name, _made_by(mode, weight).make_linear(stored, bias, dtype))
     progress(len(linears), len(linears))

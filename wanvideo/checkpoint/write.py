@@ -21,6 +21,7 @@ _DTYPES = {
     torch.float8_e4m3fn: "F8_E4M3",
     torch.float8_e5m2: "F8_E5M2",
     torch.uint8: "U8",
+    torch.int8: "I8",
     torch.int64: "I64",
 }
 _ENTRY_BYTES = 160  # of the header for one tensor, beside its name

@@ -8,6 +8,8 @@ SUPPORT = frozenset(
         "formats",
         "fp8",
         "gguf",
+        "gguf_types",
+        "int8",
         "joined",
         "linear",
         "lora",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wanvideo.quantization import fp8, gguf, nvfp4
+from wanvideo.quantization import fp8, gguf, int8, nvfp4
 from wanvideo.quantization.stored import StoredWeight
 
 
@@ -31,6 +31,7 @@ FORMATS = {
         WeightFormat(name="dense", bits_per_weight=16, dequantize=_dense),
         WeightFormat(name="e4m3", bits_per_weight=8, dequantize=fp8.dequantize),
         WeightFormat(name="e5m2", bits_per_weight=8, dequantize=fp8.dequantize),
+        WeightFormat(name="int8", bits_per_weight=8, dequantize=int8.dequantize),
         WeightFormat(name="nvfp4", bits_per_weight=4.5, dequantize=nvfp4.dequantize),
         WeightFormat(name="gguf", bits_per_weight=None, dequantize=gguf.dequantize),
     )

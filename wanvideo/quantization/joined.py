@@ -29,7 +29,7 @@ class LinearPart(LoraSite):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self._open_site(linear.weight.dtype, linear.weight.device)
-        if isinstance(linear, QLinear):
+        if isinstance(linear, LoraSite):
             self.branches = linear.branches
 
     def extra_repr(self) -> str:
@@ -156,6 +156,7 @@ _JOIN: dict[str, Callable[[Parts], dict[str, Tensor]]] = {
     "dense": _rows,
     "e4m3": _fp8,
     "e5m2": _fp8,
+    "int8": _fp8,
     "nvfp4": _nvfp4,
     "gguf": _rows,
 }

@@ -85,6 +85,29 @@ class QLinear(LoraSite, nn.Linear):
         return self
 
 
+class BranchedLinear(LoraSite, nn.Linear):
+    """A dense linear that LoRA branches can stand beside. It has the very parameters of the one whose place
+    it takes: no copies, and what moves or casts one of the two does so for both.
+    """
+
+    bias: nn.Parameter | None  # type: ignore[assignment]
+
+    def __init__(self, linear: nn.Linear) -> None:
+        nn.Module.__init__(self)  # not nn.Linear's: it would allocate another weight
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self._open_site(linear.weight.dtype, linear.weight.device)
+        self.train(linear.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        product = nn.functional.linear(input, self.weight, self.bias)
+        if len(self.branches):
+            rows = input.reshape(-1, self.in_features)
+            self.add_branches(product.view(-1, self.out_features), rows)
+        return product
+
+
 def make_linear(
     stored: StoredWeight, bias: Tensor | None, dtype: torch.dtype, *, fast: bool = False, fp4: bool = False
 ) -> nn.Linear:

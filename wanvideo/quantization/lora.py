@@ -46,13 +46,19 @@ class LoraSite(nn.Module):
 
         Raises ValueError for a name that is taken and for shapes that do not fit.
         """
-        if any(branch.name == name for branch in self.branches):
+        if self.has_lora(name):
             raise ValueError(f"there is a LoRA {name} already")
         wanted = (self.out_features, down.shape[0]), (down.shape[0], self.in_features)
         if (up.shape, down.shape) != wanted:
             raise ValueError(f"LoRA {name}: up {tuple(up.shape)}, down {tuple(down.shape)}; wanted {wanted}")
         base = self.get_buffer("base")
-        self.branches.append(LoraBranch(name, down.to(base), up.to(base), strength))
+        # Copies: the factors may be mapped from a file, at any address.
+        own = [factor.to(base, copy=True).contiguous() for factor in (down, up)]
+        self.branches.append(LoraBranch(name, own[0], own[1], strength))
+
+    def has_lora(self, name: str) -> bool:
+        """Whether there is a branch of that name."""
+        return any(branch.name == name for branch in self.branches)
 
     def remove_lora(self, name: str) -> None:
         """Raises KeyError if there is none of that name."""

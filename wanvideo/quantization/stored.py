@@ -4,4 +4,4 @@ from wanvideo.registry import StoredWeight
 
 __all__ = ["FORMAT_NAMES", "StoredWeight"]
 
-FORMAT_NAMES = ("dense", "e4m3", "e5m2", "nvfp4", "gguf")
+FORMAT_NAMES = ("dense", "e4m3", "e5m2", "int8", "nvfp4", "gguf")
