@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from wanvideo.errors import UserError
-from wanvideo.fields import Row, read_value, read_values
+from wanvideo.fields import LoraChoice, Row, read_value, read_values
 from wanvideo.request import OPTION_FIELDS, REQUEST_FIELDS, TASKS
 
 ROWS = {**REQUEST_FIELDS, **OPTION_FIELDS}
-KINDS = {"text", "int", "float", "floats", "bool", "choice", "name", "path", "paths", "boxes"}
+KINDS = {"text", "int", "float", "floats", "bool", "choice", "name", "path", "paths", "boxes", "loras"}
 
 ACCEPTED: list[tuple[str, Any, Any]] = [
     ("steps", "12", 12),
@@ -26,6 +26,13 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("audio", ["a.wav", "b, c.wav"], ("a.wav", "b, c.wav")),
     ("speaker_boxes", "0,0,8,9; 10,0,18.5,9", ((0, 0, 8, 9), (10, 0, 18.5, 9))),
     ("speaker_boxes", [[0, 0, 8, 9]], ((0, 0, 8, 9),)),
+    ("loras", "a.safetensors", (LoraChoice(file="a.safetensors"),)),
+    ("loras", "C:\\loras\\a.safetensors", (LoraChoice(file="C:\\loras\\a.safetensors"),)),
+    ("loras", "C:\\loras\\a.safetensors:-0.5", (LoraChoice(file="C:\\loras\\a.safetensors", strength=-0.5),)),
+    ("lora", ["a:1,0.5", "b"], (LoraChoice(file="a", strength=(1.0, 0.5)), LoraChoice(file="b"))),
+    ("loras", [{"file": "a", "strength": [1, 0]}], (LoraChoice(file="a", strength=(1.0, 0.0)),)),
+    ("loras", [{"file": "a", "strength": "0.3"}], (LoraChoice(file="a", strength=0.3),)),
+    ("loras", {"file": "a"}, (LoraChoice(file="a"),)),
     ("task", "talk", "talk"),
     ("scheduler", "euler", "euler"),
     ("base_precision", "bf16_fast", "bf16"),
@@ -55,6 +62,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("speaker_boxes", [[8, 0, 0, 9]], "speaker_boxes must be a list of boxes"),
     ("speaker_boxes", "1,2,3", "speaker_boxes must be a list of boxes"),
     ("speaker_boxes", [5], "speaker_boxes must be a list of boxes"),
+    ("loras", [{"file": "a", "strenght": 1}], "loras must be a list of LoRAs, each FILE"),
+    ("loras", [{"strength": 1}], "loras must be a list of LoRAs"),
+    ("loras", [{"file": "a", "strength": "strong"}], "loras must be a list of LoRAs"),
+    ("loras", [""], "loras must be a list of LoRAs"),
+    ("loras", [5], "loras must be a list of LoRAs"),
+    ("loras", "a:11", "loras is out of range, got 11"),
+    ("loras", "a:1,nan", "loras is out of range"),
     ("task", "tolk", "task is not one of its choices, got 'tolk'; allowed: talk, image_to_video"),
     ("base_precision", "int8", "base_precision is not one of its choices"),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wanvideo.errors import UserError
-from wanvideo.fields import Row
+from wanvideo.fields import LoraChoice, Row
 from wanvideo.request import (
     OPTION_FIELDS,
     REQUEST_FIELDS,
@@ -38,6 +38,10 @@ def samples(row: Row) -> list[Any]:
         "bool": [True],
         "choice": list(row.choices),
         "boxes": [((0.0, 0.0, 9.5, 9.0),), ((0.0, 0.0, 9.5, 9.0), (10.0, 0.0, 20.0, 9.0))],
+        "loras": [
+            (LoraChoice(file="C:\\Bär.safetensors"),),
+            (LoraChoice(file="a", strength=-0.5), LoraChoice(file="b/c", strength=(1.0, 0.0))),
+        ],
         "int": [row.low, row.high],
         "float": [row.low, row.high],
         "floats": [row.low, (row.high, 2.5, row.low)],

@@ -11,7 +11,7 @@ from ui.examples import EXAMPLE_INPUTS, example_rows
 from ui.fields import TABLE, Values, Widget, is_for
 from ui.forecast import Updates, automatic_widgets, missing_input, show_forecast
 from ui.generation import EXAMPLES, note_html
-from ui.model_settings import find_checkpoints, found_card, model_choices
+from ui.model_settings import find_checkpoints, found_card, lora_choices, model_choices
 from ui.parts import Page
 from ui.texts import say
 from wanvideo.errors import UserError
@@ -103,7 +103,7 @@ def _connect_jobs(page: Page) -> None:
 
     tab.queue.click(act, view, shown, **quiet)
     gr.Timer(TICK_SECONDS).tick(look, view, shown, **quiet)
-    found = [page.form["model"], page.models.found]
+    found = [page.form["model"], *page.form.widgets["loras"][::2], page.models.found]
     gr.on([_blocks().load], lambda: show_models(page), None, found, **quiet)
 
 
@@ -115,8 +115,11 @@ def _blocks() -> gr.Blocks:
 
 def show_models(page: Page) -> Updates:
     """What lies in the model folders now."""
-    found, refused = find_checkpoints(read_options(page.folders))
+    options = read_options(page.folders)
+    found, refused = find_checkpoints(options)
+    names = gr.update(choices=lora_choices(options))
     return {
+        **dict.fromkeys(page.form.widgets["loras"][::2], names),
         page.form["model"]: gr.update(choices=model_choices(found)),
         page.models.found: found_card(found, refused),
     }

@@ -24,6 +24,7 @@ HIDDEN: Mapping[str, str] = {
 START_TASK: str = TABLE["task"].default
 PROMPT_LINES = {"prompt": 3, "negative_prompt": 2}
 
+MOST_LORAS = 4  # rows of the page; a request can have more
 UPLOAD_HEIGHT = 280  # that of an audio upload
 
 Widget: TypeAlias = Any  # a Component; gradio adds the events of each class at run time
@@ -64,9 +65,17 @@ def collect(form: Form, values: Values) -> dict[str, Any]:
     for name, widgets in form.widgets.items():
         row = TABLE[name]
         given = [values[widget] for widget in widgets if values[widget] not in (None, "")]
+        if row.kind == "loras":
+            given = _chosen_loras([values[widget] for widget in widgets])
         if given and (not row.tasks or task in row.tasks):
-            settings[name] = given if row.kind == "paths" else given[0]
+            settings[name] = given if row.kind in ("paths", "loras") else given[0]
     return settings
+
+
+def _chosen_loras(values: list[Any]) -> list[dict[str, Any]]:
+    """Pairs of (name, strength), less those without a name; an empty strength is 1."""
+    pairs = zip(values[::2], values[1::2], strict=True)
+    return [{"file": name, "strength": strength or "1"} for name, strength in pairs if name]
 
 
 def name_choices(name: str) -> list[tuple[str, str]]:
@@ -144,6 +153,16 @@ def _paths(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG
     return tuple(gr.Audio(type="filepath", label=label, editable=False, render=False) for label in labels)
 
 
+def _loras(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - labels of its own
+    """A name and a strength for each; the names are filled in when the page opens."""
+    widgets: list[Widget] = []
+    for _ in range(MOST_LORAS):
+        with gr.Row():
+            widgets.append(gr.Dropdown([(say("lora_none"), "")], value="", label=say("lora"), scale=3))
+            widgets.append(gr.Textbox(value="1", label=say("lora_strength"), min_width=110, scale=1))
+    return tuple(widgets)
+
+
 _BUILDERS_BY_NAME = {"task": _task, "model": _model}
 _BUILDERS = {
     "text": _text,
@@ -156,4 +175,5 @@ _BUILDERS = {
     "name": _name,
     "path": _path,
     "paths": _paths,
+    "loras": _loras,
 }

@@ -11,6 +11,7 @@ from ui.fields import Widget, build_field
 from ui.texts import say
 from wanvideo.checkpoint.folders import describe_folder, model_names
 from wanvideo.checkpoint.inspect import CheckpointFacts
+from wanvideo.checkpoint.lora_files import lora_names
 from wanvideo.checkpoint.refusal import Refusal
 from wanvideo.fallback import obstacle
 from wanvideo.hardware import Hardware
@@ -55,6 +56,9 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
             gr.HTML(attention_guide(machine))
             widgets["per_block_mean"] = build_field("per_block_mean")
             widgets["strict"] = build_field("strict")
+            with gr.Accordion(say("loras"), open=False):
+                gr.HTML(f"<p class='hint'>{say('loras_note')}</p>")
+                widgets["loras"] = build_field("loras")
             with gr.Accordion(say("advanced"), open=False):
                 widgets |= {name: build_field(name) for name in ADVANCED}
         with gr.Column(scale=6, min_width=340):
@@ -128,6 +132,11 @@ def find_checkpoints(options: RuntimeOptions) -> tuple[list[CheckpointFacts], li
 def model_choices(found: Iterable[CheckpointFacts]) -> list[tuple[str, str]]:
     """(shown, value) of the model field: automatic, then every diffusion model."""
     return [(say("model_automatic"), ""), *((name, name) for name in model_names(found))]
+
+
+def lora_choices(options: RuntimeOptions) -> list[tuple[str, str]]:
+    """(shown, value) of a LoRA field: none, then every file in the loras folders."""
+    return [(say("lora_none"), ""), *((name, name) for name in lora_names(model_folders(options)))]
 
 
 def found_card(found: Iterable[CheckpointFacts], refused: Iterable[Refusal]) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from ui.events import connect
-from ui.fields import Form
+from ui.events import connect, show_models
+from ui.fields import Form, Widget
+from ui.files import build_files, connect_files
 from ui.generation import build_generation
 from ui.model_settings import build_model_settings, machine_line
 from ui.parts import Page
@@ -23,8 +24,15 @@ def build_page(store: JobStore, folders: dict[str, str], machine: Hardware) -> g
     """The Blocks over `store`. `folders` holds output_dir and models_dir for every job."""
     blocks = gr.Blocks(title=say("title"), analytics_enabled=False)
     with blocks:
-        connect(place_parts(store, folders, machine))
+        page = place_parts(store, folders, machine)
+        connect(page)
+        connect_files(page.files, lambda: show_models(page), widgets_of_models(page))
     return blocks
+
+
+def widgets_of_models(page: Page) -> list[Widget]:
+    """Those that `show_models` updates."""
+    return [page.form["model"], *page.form.widgets["loras"][::2], page.models.found]
 
 
 def place_parts(store: JobStore, folders: dict[str, str], machine: Hardware) -> Page:
@@ -35,8 +43,10 @@ def place_parts(store: JobStore, folders: dict[str, str], machine: Hardware) -> 
             generation = build_generation()
         with gr.Tab(say("tab_models")):
             models = build_model_settings(machine)
+        with gr.Tab(say("tab_files")):
+            files = build_files(folders)
     form = Form(widgets={**generation.widgets, **models.widgets})
-    return Page(store=store, folders=folders, form=form, generation=generation, models=models)
+    return Page(store=store, folders=folders, form=form, generation=generation, models=models, files=files)
 
 
 def launch_page(page: gr.Blocks, flags: Namespace, served: Sequence[Path]) -> None:

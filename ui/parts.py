@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ui.fields import Form, Values, collect
+from ui.files import FilesTab
 from ui.generation import GenerationTab
-from ui.model_settings import ModelSettingsTab, find_checkpoints
+from ui.model_settings import ModelSettingsTab, find_checkpoints, lora_choices
 from wanvideo.checkpoint.folders import model_names
 from wanvideo.errors import UserError
 from wanvideo.jobs.store import JobStore
@@ -21,10 +22,11 @@ class Page:
     form: Form
     generation: GenerationTab
     models: ModelSettingsTab
+    files: FilesTab
 
     def read(self, values: Values) -> tuple[GenerationRequest, RuntimeOptions]:
-        """The widgets as request and options. Raises UserError, also for a model outside the folders: the
-        engine would open any file of this machine for whoever may see the page.
+        """The widgets as request and options. Raises UserError, also for a model or LoRA outside the folders:
+        the engine would open any file of this machine for whoever may see the page.
         """
         asked, opted = split_settings(collect(self.form, values))
         request, options = read_request(asked), read_options({**opted, **self.folders})
@@ -32,4 +34,9 @@ class Page:
             names = list(model_names(find_checkpoints(options)[0]))
             if request.model not in names:
                 raise UserError("unknown model", value=request.model, allowed=names or "none is installed")
+        if request.loras:
+            names = [name for _, name in lora_choices(options)]
+            for lora in request.loras:
+                if lora.file not in names:
+                    raise UserError("unknown LoRA", value=lora.file, allowed=names[1:] or "none is installed")
         return request, options

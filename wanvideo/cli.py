@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from wanvideo.cli_answer import TERMINAL
 from wanvideo.cli_models import add_flags, run_models
 from wanvideo.cli_selftest import report_lines, run_selftest
 from wanvideo.errors import Cancelled, UserError
@@ -120,16 +121,12 @@ def _selftest_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    bar = ProgressBar(sys.stderr)
-    try:
-        with stoppable(bar) as progress:
-            made = run_models(arguments, progress)
-    finally:
-        bar.close()
-    size, before = made["bytes"] / 1e6, made["source_bytes"] / 1e6
-    print(f"{made['output']}\n{size:,.1f} MB; the source has {before:,.1f} MB", file=_human(arguments.json))
+    answer = run_models(arguments, TERMINAL)
+    print("\n".join(answer.lines), file=_human(arguments.json))
     if arguments.json:
-        print(json.dumps(made))
+        print(json.dumps(answer.values))
+    if answer.problem:
+        raise UserError(answer.problem)
 
 
 def _make(plans: Sequence[GenerationPlan], *, as_json: bool) -> None:
@@ -255,15 +252,18 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
         words = row.help.replace("%", "%%")
         if row.kind == "bool":
             parser.add_argument(row.flag, dest=row.name, action="store_const", const=True, help=words)
-        elif row.kind == "paths":
+        elif row.kind in _LISTS:
+            metavar = _METAVARS[row.kind]
             parser.add_argument(
-                row.flag, dest=row.name, action="extend", nargs="+", metavar="FILE", help=words
+                row.flag, dest=row.name, action="extend", nargs="+", metavar=metavar, help=words
             )
         else:
             parser.add_argument(row.flag, dest=row.name, metavar=_METAVARS.get(row.kind, "VALUE"), help=words)
 
 
+_LISTS = ("paths", "loras")
 _METAVARS = {"path": "PATH", "int": "N", "float": "X", "floats": "X", "name": "NAME"}
+_METAVARS |= {"paths": "FILE", "loras": "LORA"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +284,7 @@ COMMANDS: Mapping[str, Command] = {
         run=_plan, help="show what generate would do, without loading a model", output=True, fields=True
     ),
     "hardware": Command(run=_hardware, help="show this machine and which options it can run"),
-    "models": Command(run=_models, help="convert a checkpoint to another format", flags=add_flags),
+    "models": Command(run=_models, help="list, check, download and convert model files", flags=add_flags),
     "selftest": Command(
         run=_selftest,
         help="test every attention backend and quantization mode on this machine",

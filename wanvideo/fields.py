@@ -12,13 +12,21 @@ from wanvideo.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoraChoice:
+    """A LoRA by file or name, and how strongly it works: a number, or one per step of the schedule."""
+
+    file: str
+    strength: float | tuple[float, ...] = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One field of a request or of the options, as the command line, the page, presets and error texts see
     it.
 
-    `kind` is one of text, int, float, floats, bool, choice, name, path, paths, boxes. `name` is a choice
-    whose table is discovered later (samplers, backends), so it is checked by the planner. `tasks` is empty
-    when every task has the field;
+    `kind` is one of text, int, float, floats, bool, choice, name, path, paths, boxes, loras. `name` is a
+    choice whose table is discovered later (samplers, backends), so it is checked by the planner. `tasks` is
+    empty when every task has the field;
     `flag` is the long option of the command line, None when only `--set` reaches it. `value_aliases` are
     pairs (old name of a value, the value): read as the value, offered nowhere.
     """
@@ -76,7 +84,7 @@ def read_value(row_: Row, value: Any) -> Any:
         return row_.default
     try:
         converted = _CONVERTERS[row_.kind](value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         raise UserError(f"{row_.name} must be {_DESCRIPTIONS[row_.kind]}", value=value) from None
     converted = next((value for old, value in row_.value_aliases if old == converted), converted)
     _check_bounds(row_, converted)
@@ -90,13 +98,21 @@ def _row_of(item: "DataclassField[Any]") -> Row:
 def _check_bounds(row_: Row, value: Any) -> None:
     if row_.choices and value not in row_.choices:
         raise UserError(f"{row_.name} is not one of its choices", value=value, allowed=row_.choices)
-    numbers = value if isinstance(value, tuple) and row_.kind == "floats" else (value,)
-    for number in numbers:
+    for number in _numbers_of(value):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             too_low = row_.low is not None and number < row_.low
             too_high = row_.high is not None and number > row_.high
             if too_low or too_high or number != number:
                 raise UserError(f"{row_.name} is out of range", value=number, allowed=_range_text(row_))
+
+
+def _numbers_of(value: Any) -> tuple[Any, ...]:
+    """Whatever bounds are about, with things that are no numbers among it."""
+    if isinstance(value, LoraChoice):
+        return _numbers_of(value.strength)
+    return (
+        tuple(part for item in value for part in _numbers_of(item)) if isinstance(value, tuple) else (value,)
+    )
 
 
 def _range_text(row_: Row) -> str:
@@ -167,6 +183,32 @@ def _read_boxes(value: Any) -> tuple[tuple[float, float, float, float], ...]:
     return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
 
 
+def _read_loras(value: Any) -> tuple[LoraChoice, ...]:
+    """[{"file": ..., "strength": ...}, ...]; a text is FILE or FILE:STRENGTH, like a.safetensors:0.8."""
+    items = [value] if isinstance(value, (str, Mapping)) else list(value)
+    return tuple(_read_lora(item) for item in items)
+
+
+def _read_lora(item: Any) -> LoraChoice:
+    if isinstance(item, LoraChoice):
+        return item
+    if isinstance(item, Mapping):
+        if not item.keys() <= {"file", "strength"}:
+            raise ValueError(item)
+        return LoraChoice(file=_named(item["file"]), strength=_read_floats(item.get("strength", 1.0)))
+    file, _, strength = _read_text(item).rpartition(":")
+    try:
+        return LoraChoice(file=_named(file), strength=_read_floats(strength))
+    except ValueError:  # the colon of a Windows drive
+        return LoraChoice(file=_named(item))
+
+
+def _named(file: Any) -> str:
+    if not _read_text(file).strip():
+        raise ValueError(file)
+    return str(file).strip()
+
+
 _CONVERTERS = {
     "text": _read_text,
     "name": _read_text,
@@ -178,6 +220,7 @@ _CONVERTERS = {
     "floats": _read_floats,
     "bool": _read_bool,
     "boxes": _read_boxes,
+    "loras": _read_loras,
 }
 
 _DESCRIPTIONS = {
@@ -190,5 +233,6 @@ _DESCRIPTIONS = {
     "float": "a number",
     "floats": "a number, or a list with one number per step",
     "bool": "true or false",
+    "loras": "a list of LoRAs, each FILE, FILE:STRENGTH or {file, strength}",
     "boxes": "a list of boxes [x0, y0, x1, y1] with x0 < x1 and y0 < y1, in pixels of the picture",
 }

@@ -87,7 +87,11 @@ def _comment(plan: GenerationPlan) -> str:
 
 
 def _without_folders(request: dict[str, Any]) -> dict[str, Any]:
-    bare = {name: Path(value).name if name in PATH_FIELDS else value for name, value in request.items()}
+    bare: dict[str, Any] = {
+        name: Path(value).name if name in PATH_FIELDS else value for name, value in request.items()
+    }
+    if "loras" in bare:
+        bare["loras"] = [{**lora, "file": Path(lora["file"]).name} for lora in bare["loras"]]
     if "audio" in bare:
         bare["audio"] = [Path(path).name for path in bare["audio"]]
     return bare
@@ -99,12 +103,15 @@ def _stamps(plan: GenerationPlan) -> list[list[int]]:
     inputs = [request.image, request.end_image, request.video, *request.audio]
     files = [Path(path) for path in inputs if path]
     files += [file for facts in plan.models.checkpoints for file in facts.files]
+    files += [use.facts.path for use in plan.models.loras]
     return [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _model_files(plan: GenerationPlan) -> dict[str, list[list[Any]]]:
-    """Component -> [name, bytes] of each of its files."""
+    """Component -> [name, bytes] of each of its files; all LoRAs are one component."""
+    files = {facts.component: list(facts.files) for facts in plan.models.checkpoints}
+    if plan.models.loras:
+        files["lora"] = [use.facts.path for use in plan.models.loras]
     return {
-        facts.component: [[file.name, file.stat().st_size] for file in facts.files]
-        for facts in plan.models.checkpoints
+        component: [[file.name, file.stat().st_size] for file in paths] for component, paths in files.items()
     }

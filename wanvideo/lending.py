@@ -12,6 +12,7 @@ import torch
 from wanvideo.checkpoint import load
 from wanvideo.checkpoint.catalog import ModelSet
 from wanvideo.checkpoint.inspect import CheckpointFacts
+from wanvideo.checkpoint.lora_model import wear_loras
 from wanvideo.checkpoint.quantized_linears import Progress
 from wanvideo.checkpoint.requantized import denser_copy
 from wanvideo.effective_mode import as_stored_mode
@@ -37,7 +38,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobModels:
-    """Each method lends one model inside a `with`; attention, swap and prompts are no part of a key.
+    """Each method lends one model inside a `with`; attention, swap, LoRAs and prompts are no part
+    of a key.
 
     `quantization` is the mode that runs, on its `own_cores` or without them; `as_stored` keeps fp8 weights
     under a 4-bit one; `joins_projections` makes one linear of query, key and value. How the model is dressed
@@ -60,7 +62,7 @@ class JobModels:
     @contextmanager
     def transformer(self) -> Iterator[WanTransformer]:
         """The diffusion model, with the audio module joined on when the task has one; blocks in the job's
-        dtype, their big linears in its quantization mode.
+        dtype, their big linears in its quantization mode. The job's LoRAs are on it, and no others.
         """
         parts = [self.files.transformer, *([self.files.audio] if self.files.audio else [])]
         mode = self._mode()
@@ -69,9 +71,11 @@ class JobModels:
         how = (mode.name, mode.accepts, self.own_cores, self.joins_projections)
         key = self._key(name, parts, self.dtype, *how)
         lent = self.cache.use(name, key, lambda: self._load_transformer(mode, parts), expected_bytes=size)
-        with lent as model, contiguity_checked(model) if self.checks_layout else nullcontext():
-            model.set_rms_norm(self.rms_norm)
-            yield model
+        with lent as model:
+            wear_loras(model, self.files.loras, self.say)
+            with contiguity_checked(model) if self.checks_layout else nullcontext():
+                model.set_rms_norm(self.rms_norm)
+                yield model
 
     def text_encoder(self) -> "AbstractContextManager[UMT5EncoderModel]":
         """UMT5 in the job's dtype."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wanvideo.checkpoint.lora_model import set_lora_step
 from wanvideo.conditioning import JobInputs, WindowConditions, encode_inputs, predictor, window_conditions
 from wanvideo.finished_file import clear_windows, job_folder, join_windows
 from wanvideo.geometry import latent_frames
@@ -138,7 +139,9 @@ def _denoise_window(
 
 
 def _steps(plan: GenerationPlan, transformer: WanTransformer, grid: tuple[int, int, int]) -> Iterator[int]:
-    """The steps of the plan, one by one; the model's self-attention is set as each begins."""
+    """The steps of the plan, one by one; the model's self-attention and the strengths of its LoRAs are set as
+    each begins.
+    """
     log.info("Using %s attention", plan.attention)
     load, steps = attention_backends()[plan.attention].load, plan.settings.steps
     for count, index in enumerate(steps):
@@ -151,6 +154,7 @@ def _steps(plan: GenerationPlan, transformer: WanTransformer, grid: tuple[int, i
             per_block_mean=plan.options.per_block_mean,
         )
         transformer.set_attention(load, place)
+        set_lora_step(transformer, index)
         yield index
 
 

@@ -21,6 +21,7 @@ from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_ti
 from wanvideo.hardware import Hardware
 from wanvideo.idle_fields import idle_fields
 from wanvideo.inputs import InputFacts
+from wanvideo.lora_plan import describe_loras, lora_notes
 from wanvideo.media.probe import PictureFacts, VideoFacts
 from wanvideo.model_cache import WEIGHTS_SHARE
 from wanvideo.proof.kept import MachineProofs
@@ -111,6 +112,7 @@ class GenerationPlan:
             "audio_guidance_scale": settings.audio_guidance_scale,
             "flow_shift": settings.flow_shift,
             "passes_per_step": self.passes_per_step,
+            "loras": [list(lora) for lora in describe_loras(self.models)],
             "seed": self.seed,
         }
 
@@ -142,6 +144,7 @@ def make_plan(
     mode = _quantization(options, models, machine, proofs)
     place = first_place(request, options, len(settings.steps), (windows[0].frames, height, width))
     decided = decide_options(options, machine, backend, mode, models.transformer.stored, place)
+    notes += lora_notes(request, models, settings, mode.mode)
     return GenerationPlan(
         request=request,
         options=options,

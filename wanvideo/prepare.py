@@ -8,7 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from wanvideo.checkpoint.catalog import ModelSet, resolve_models
+from wanvideo.checkpoint.lora_files import with_loras
 from wanvideo.checks import check_request
+from wanvideo.downloads.added_folders import added_folders, model_subfolders
 from wanvideo.effective_mode import next_untried_mode
 from wanvideo.errors import UserError
 from wanvideo.fallback import next_untried
@@ -40,7 +42,9 @@ def prepare(
     facts = inspect_inputs(request)
     check_request(request, options, facts)  # its mistakes are told before what the models folder lacks
     speakers = max(1, len(request.audio))
-    models = resolve_models(request.task, request.model, model_folders(options), speakers)
+    folders = model_folders(options)
+    models = resolve_models(request.task, request.model, folders, speakers)
+    models = with_loras(models, request.loras, folders)
     machine = probe_hardware()
     proofs = _proofs(options, models, machine, tries_kernels)
     first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed
@@ -86,13 +90,15 @@ def _check_output(output: Path) -> None:
 
 
 def model_folders(options: RuntimeOptions) -> Sequence[Path]:
-    """Where checkpoints are looked for: the chosen folder, then the bundled pocket model.
+    """Where checkpoints are looked for: the chosen folder, the added ones, then the bundled pocket model.
 
     The folder that nobody chose is the project's own, from whichever folder the program was started.
     """
     default: str = OPTION_FIELDS["models_dir"].default
     chosen = PROJECT / default if options.models_dir == default else Path(options.models_dir)
-    return [chosen, POCKET] if not POCKET.is_relative_to(chosen.resolve()) else [chosen]
+    whole = chosen.resolve()
+    others = [*model_subfolders(added_folders()), POCKET]
+    return [chosen, *(folder for folder in others if not folder.is_relative_to(whole))]
 
 
 def _output(request: GenerationRequest, options: RuntimeOptions, wanted: Path | None, variation: int) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from wanvideo.fields import read_values, row, table_of
+from wanvideo.fields import LoraChoice, read_values, row, table_of
 from wanvideo.options import AS_STORED as AS_STORED
 from wanvideo.options import RuntimeOptions as RuntimeOptions
 
@@ -211,6 +211,16 @@ class GenerationRequest:
     )
     riflex_freq_index: int = row(
         "int", 0, "RIFLEx frequency", "0 off; keeps very long clips from repeating", low=0, high=20
+    )
+    loras: tuple[LoraChoice, ...] = row(
+        "loras",
+        (),
+        "LoRAs",
+        "file, or name in the folder loras, with :STRENGTH behind it; strength: a number, or one per step",
+        low=-10,
+        high=10,
+        aliases=("lora",),
+        flag="--lora",
     )
 
 

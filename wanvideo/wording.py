@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wanvideo.hardware import Hardware
+from wanvideo.lora_plan import describe_loras
 from wanvideo.plan import GenerationPlan
 
 
@@ -25,6 +26,8 @@ def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
     yield "runs on", f"{plan.device} in {plan.dtype}"
     yield "attention", plan.attention
     yield "quantization", plan.quantization
+    for name, strength in describe_loras(plan.models):
+        yield f"LoRA {name}", f"at strength {strength}"
     yield "output", str(plan.output)
 
 

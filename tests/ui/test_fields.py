@@ -10,6 +10,7 @@ from ui.events import show_task
 from ui.fields import HIDDEN, TABLE, Form, collect, name_choices
 from ui.page import place_parts
 from ui.parts import Page
+from wanvideo.fields import LoraChoice
 from wanvideo.hardware import Gpu, Hardware
 from wanvideo.jobs.store import JobStore
 from wanvideo.registry import attention_backends, quantization_modes
@@ -29,6 +30,7 @@ TYPED: dict[str, tuple[Any, Any]] = {
     "bool": (True, True),
     "path": ("/some/file", "/some/file"),
     "paths": ("/some/file", ("/some/file",)),
+    "loras": ("style", (LoraChoice(file="style"),)),
     "boxes": ("0,0,8,8; 8,0,16,8", ((0, 0, 8, 8), (8, 0, 16, 8))),
 }
 

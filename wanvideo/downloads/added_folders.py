@@ -62,7 +62,9 @@ def model_subfolders(folders: Iterable[Path]) -> list[Path]:
 
 
 def add_folder(folder: Path) -> Path:
-    """Remember a ComfyUI models folder, or the `models` in a ComfyUI folder, and return it. Raises UserError."""
+    """Remember a ComfyUI models folder, or the `models` in a ComfyUI folder; returns which. Raises
+    UserError.
+    """
     if not folder.expanduser().is_dir():
         raise UserError("this folder does not exist", value=str(folder))
     given = folder.expanduser().resolve()
@@ -82,11 +84,9 @@ def add_folder(folder: Path) -> Path:
 def remove_folder(folder: Path) -> Path:
     """Forget an added folder; nothing in it is touched. Raises UserError if it was not added."""
     folders, given = added_folders(), folder.expanduser().resolve()
-    left = [known for known in folders if known not in (given, given / "models")]
+    left = [known for known in folders if known not in (folder, given, given / "models")]
     if len(left) == len(folders):
-        raise UserError(
-            "this folder was not added", value=str(folder), allowed=folders or "none was added"
-        )
+        raise UserError("this folder was not added", value=str(folder), allowed=folders or "none was added")
     _write(left)
     return next(known for known in folders if known not in left)
 

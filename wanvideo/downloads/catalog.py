@@ -1,7 +1,7 @@
 """The files this project knows by name, and recipes: sets of them that make one task work.
 
-A hash or a size stands here only where it is certain; otherwise the hub's own record counts when the file is
-fetched. `confirmed=False` marks a place or a size that nobody has checked against the hub.
+A hash stands here only where it is certain; otherwise the hub's own record counts when the file is fetched.
+`confirmed=False` marks a place that nobody has checked against the hub; its size is about right.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-LORA, TOKENIZER, SEPARATOR = "lora", "tokenizer", "vocal_separator"
+from wanvideo.checkpoint.recognise import LORA, VOCAL_SEPARATOR
+
+TOKENIZER = "tokenizer"
 COMFY = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 KIJAI = "Kijai/WanVideo_comfy"
 KIJAI_FP8 = "Kijai/WanVideo_comfy_fp8_scaled"
+
+
+def words_for_bytes(size: int) -> str:
+    """16.6 GB, 253.8 MB, in thousands as disks and the hub count."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,13 @@ class KnownFile:
     def file_name(self) -> str:
         """What it is called on disk: as on the hub."""
         return PurePosixPath(self.path).name
+
+    @property
+    def words(self) -> str:
+        """In one line: what it is, from where, how large, under which licence."""
+        about = f"{self.file_name} from {self.repository}, {words_for_bytes(self.bytes)}, {self.licence}"
+        note = f"; {self.note}" if self.note else ""
+        return about + note + ("" if self.confirmed else "; NOT CONFIRMED: its place was never checked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,10 +212,11 @@ MELBAND = KnownFile(
     name="melband",
     repository="Kijai/MelBandRoFormer_comfy",
     path="MelBandRoformer_fp16.safetensors",
-    component=SEPARATOR,
+    component=VOCAL_SEPARATOR,
     bytes=456_000_000,
     licence="see its page on the hub",
     folder="diffusion_models",
+    dim=384,
     confirmed=False,
 )
 FILES: Mapping[str, KnownFile] = {

@@ -28,6 +28,20 @@ def project(attention: Any, states: Tensor, source: Tensor) -> tuple[Tensor, Ten
     return query, key, value
 
 
+def find_rows(model: nn.Module, name: str) -> tuple[nn.Module, slice]:
+    """The module that has the weight and bias of the layer `name`, and which rows of them are its own: of a
+    joined linear those of the part, else all.
+    """
+    linear = model.get_submodule(name)
+    if not isinstance(linear, LinearPart):
+        return linear, slice(None)
+    place, _, own = name.rpartition(".")
+    attention: Any = model.get_submodule(place)
+    names = GROUPS[place.rpartition(".")[2]]
+    first = sum(attention.get_submodule(other).out_features for other in names[: names.index(own)])
+    return attention.joined, slice(first, first + linear.out_features)
+
+
 def join_projections(blocks: nn.ModuleList) -> dict[str, int]:
     """Join the linears of `GROUPS` in every block, one group after the other, so that only one is in memory
     twice. Returns how many groups there are that stay apart, for each reason.
