@@ -111,7 +111,8 @@ NOTED: list[tuple[Values, InputFacts, list[str]]] = [
 
 @pytest.mark.parametrize(("asked", "facts", "notes"), NOTED)
 def test_a_field_without_effect_is_noted(asked: Values, facts: InputFacts, notes: list[str]) -> None:
-    assert list(plan(asked, facts).notes) == notes
+    """A warning that few steps smear is no note of a field."""
+    assert [note for note in plan(asked, facts).notes if "step-distilled" not in note] == notes
 
 
 def test_models_that_were_passed_over_are_noted() -> None:

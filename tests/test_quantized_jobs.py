@@ -10,6 +10,7 @@ import torch
 
 from tests.plan_cases import CARD, CPU, GPU, REAL, TEXT, plan
 from tests.tiny_models import write_tiny_models
+from wanvideo.cache_folder import REQUANTIZED
 from wanvideo.checkpoint.catalog import ModelSet, resolve_models
 from wanvideo.checkpoint.inspect import inspect_checkpoint
 from wanvideo.cli import main
@@ -117,7 +118,7 @@ def test_an_fp8_file_is_kept_or_made_denser(models: Path, tmp_path: Path, cache_
         with lender(files, ModelCache(), "fp4_scaled", as_stored=as_stored).transformer() as model:
             block = model.blocks[0]
             formats[as_stored] = (block.audio_cross_attn.q_linear.format, block.attn1.to_q.format)
-        assert cache_home.exists() != as_stored
+        assert (cache_home / REQUANTIZED).exists() != as_stored
     assert formats == {True: ("e4m3", "nvfp4"), False: ("nvfp4", "nvfp4")}
 
 
