@@ -109,3 +109,12 @@ def test_log_lines_people_know(caplog: pytest.LogCaptureFixture) -> None:
     assert lines[0] == "[LOAD] Loading model a..."
     assert lines[1].startswith("[CACHE] model a cached (") and lines[1].endswith(" s)")
     assert lines[-1] == "[CACHE] Using cached model b"
+
+
+def test_a_model_that_is_not_kept_is_dropped_when_the_last_borrower_returns_it() -> None:
+    cache = ModelCache()
+    with cache.use("a", "a", build, keep=False):
+        with cache.use("a", "a", forbidden, keep=False):
+            pass
+        assert cache.bytes == BYTES
+    assert cache.bytes == 0

@@ -22,7 +22,7 @@ SAMPLING = (
     ("sampler", "num_inference_steps", "flow_shift"),
     ("guidance_scale", "audio_guidance_scale"),
     ("window_frames", "motion_frames", "color_correction"),
-    ("apg",),
+    ("apg", "separate_vocals"),
 )
 EXPERT = (("num_frames", "fps", "riflex_freq_index"), ("start_step", "end_step"))
 EXAMPLES = Path(__file__).parents[1] / "examples"

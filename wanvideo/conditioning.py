@@ -13,13 +13,21 @@ from wanvideo.defaults import SPEECH_FPS
 from wanvideo.lending import JobModels
 from wanvideo.media.frames import read_frame_at, read_frames
 from wanvideo.media.pictures import fit_picture, load_picture
-from wanvideo.media.sound import SPEECH_RATE, arrange_speakers, normalise_loudness, speech_samples
+from wanvideo.media.sound import (
+    SPEECH_RATE,
+    Samples,
+    arrange_speakers,
+    load_sound,
+    normalise_loudness,
+    speech_samples,
+)
 from wanvideo.models.image_encoder import encode_picture
 from wanvideo.models.speaker_map import SpeakerRegions
 from wanvideo.models.speech_encoder import encode_speech
 from wanvideo.models.text_encoder import encode_prompt
 from wanvideo.models.transformer import AudioContext, WanTransformer
 from wanvideo.models.vae import encode
+from wanvideo.models.vocal_separator import vocals_as_speech
 from wanvideo.plan import GenerationPlan
 from wanvideo.request import TALK
 from wanvideo.sampling.denoise import Predict
@@ -203,7 +211,7 @@ def _encode_speech(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...
     """
     last = plan.windows[-1]
     seconds = (last.start + last.frames + SPEECH_MARGIN) / SPEECH_FPS
-    tracks = [normalise_loudness(speech_samples(path, seconds), SPEECH_RATE) for path in plan.request.audio]
+    tracks = [normalise_loudness(samples, SPEECH_RATE) for samples in _heard(plan, seconds, models)]
     tracks, _ = arrange_speakers(tracks or [np.zeros(1)], plan.request.audio_order)  # type: ignore[arg-type]
     shortest = max(plan.total_frames, plan.windows[0].frames) * SAMPLES_PER_FRAME
     longest = math.ceil(seconds * SPEECH_RATE)
@@ -214,6 +222,15 @@ def _encode_speech(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...
             frames = len(samples) // SAMPLES_PER_FRAME
             embeddings.append(encode_speech(speech_encoder, torch.from_numpy(samples), frames))
     return tuple(embeddings)
+
+
+def _heard(plan: GenerationPlan, seconds: float, models: JobModels) -> list[Samples]:
+    """At most the first `seconds` of each speaker at 16 kHz: the sound of the file, or the voice in it."""
+    if not plan.separates_vocals:
+        return [speech_samples(path, seconds) for path in plan.request.audio]
+    report = models.reporter("separating the vocals", "pieces")
+    with models.vocal_separator() as separator:
+        return [vocals_as_speech(separator, load_sound(path, seconds), report) for path in plan.request.audio]
 
 
 def _encode_still(plan: GenerationPlan, models: JobModels, pixels: Tensor) -> PictureConditions:

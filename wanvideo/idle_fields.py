@@ -64,6 +64,8 @@ def _idle_in_few_windows(request: GenerationRequest, windows: int) -> Iterator[s
 def _idle_speech(request: GenerationRequest) -> Iterator[str]:
     if not request.audio:
         yield "no speech given: the mouth stays still and the video is silent"
+        if request.separate_vocals:
+            yield "separate_vocals has no effect without speech"
     if len(request.audio) < 2:
         alone = {"speaker_boxes": request.speaker_boxes, "audio_order": request.audio_order == "sequence"}
         yield from (f"{name} has no effect with one speaker" for name, is_set in alone.items() if is_set)

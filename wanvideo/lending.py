@@ -18,6 +18,7 @@ from wanvideo.checkpoint.requantized import denser_copy
 from wanvideo.effective_mode import as_stored_mode
 from wanvideo.model_cache import ModelCache
 from wanvideo.models.contiguity import contiguity_checked
+from wanvideo.models.mel_band_roformer import MelBandRoformer
 from wanvideo.models.text_encoder import PromptTokenizer
 from wanvideo.models.transformer import WanTransformer
 from wanvideo.options import RMS_NORM
@@ -112,12 +113,32 @@ class JobModels:
         facts = _present(self.files.speech_encoder)
         return self._lend("speech encoder", [facts], torch.float32, lambda: load.load_speech_encoder(facts))
 
+    def vocal_separator(self) -> "AbstractContextManager[MelBandRoformer]":
+        """MelBand RoFormer in fp32, which leaves memory when it comes back: it works once in a job."""
+        facts = _present(self.files.vocal_separator)
+        return self._lend(
+            "vocal separator",
+            [facts],
+            torch.float32,
+            lambda: load.load_vocal_separator(facts, device=self.device),
+            keep=False,
+        )
+
     def _lend(
-        self, name: str, parts: list[CheckpointFacts], dtype: torch.dtype, build: Callable[[], Module]
+        self,
+        name: str,
+        parts: list[CheckpointFacts],
+        dtype: torch.dtype,
+        build: Callable[[], Module],
+        keep: bool = True,
     ) -> AbstractContextManager[Module]:
         size = sum(facts.num_parameters for facts in parts) * dtype.itemsize
         key = self._key(name, parts, dtype)
-        return self.cache.use(name, key, lambda: build().eval().requires_grad_(False), expected_bytes=size)
+
+        def ready() -> Module:
+            return build().eval().requires_grad_(False)
+
+        return self.cache.use(name, key, ready, expected_bytes=size, keep=keep)
 
     def _key(
         self, name: str, parts: list[CheckpointFacts], dtype: torch.dtype, *more: Hashable
@@ -137,7 +158,7 @@ class JobModels:
             kind = mode.name.partition("_")[0].upper()
             log.info("[INFO] %s quantization mode enabled (%s)", kind, mode.name)
         if not self.as_stored:
-            again = self._reporter("re-quantizing", "tensors")
+            again = self.reporter("re-quantizing", "tensors")
             parts = [denser_copy(facts, mode, self.device, again) for facts in parts]
         model = load.load_transformer(
             parts[0],
@@ -145,14 +166,14 @@ class JobModels:
             dtype=self.dtype,
             device=self.device,
             mode=mode,
-            progress=self._reporter("loading the model", "layers"),
+            progress=self.reporter("loading the model", "layers"),
         )
         if self.joins_projections:
             for reason, count in model.join_projections().items():
                 log.warning("[INFO] %d groups of projections are not fused: %s", count, reason)
         return model
 
-    def _reporter(self, work: str, things: str) -> Progress:
+    def reporter(self, work: str, things: str) -> Progress:
         """A callback that says how far the work is, a few times a second."""
         said = time.monotonic()
 

@@ -30,12 +30,18 @@ class ModelCache:
 
     @contextmanager
     def use(
-        self, name: str, key: Hashable, build: Callable[[], Module], *, expected_bytes: int = 0
+        self,
+        name: str,
+        key: Hashable,
+        build: Callable[[], Module],
+        *,
+        expected_bytes: int = 0,
+        keep: bool = True,
     ) -> Iterator[Module]:
         """Lend the model of `key`, building it when it is not there; it must not outlive the `with`.
 
         Room for `expected_bytes` is made BEFORE building, so that a large model never meets another on the
-        card.
+        card. Without `keep` it is dropped when it comes back.
         """
         model = self._get(name, key, build, expected_bytes)
         self._lent[key] += 1
@@ -43,6 +49,8 @@ class ModelCache:
             yield model
         finally:
             self._lent[key] -= 1
+            if not keep and not self._lent[key]:
+                self._models.pop(key, None)
             self._make_room(0)
 
     def unload(self) -> None:

@@ -3,9 +3,9 @@
 Pure arithmetic: no GPU, no files, no torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wanvideo.cache_folder import REQUANTIZED, cache_folder
@@ -14,6 +14,7 @@ from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checks import check_made, check_request
 from wanvideo.decided_options import decide_options, first_place
 from wanvideo.defaults import NATIVE_SIZES, SPEECH_FPS
+from wanvideo.downloads.catalog import MELBAND
 from wanvideo.effective_mode import EffectiveMode, WantedMode, effective_mode, makes_denser
 from wanvideo.errors import UserError
 from wanvideo.fallback import choose
@@ -77,6 +78,11 @@ class GenerationPlan:
         return self.request.task == TALK and bool(self.request.audio)
 
     @property
+    def separates_vocals(self) -> bool:
+        """Whether the model hears the voices alone; the file keeps the whole sound."""
+        return self.uses_speech and self.models.vocal_separator is not None
+
+    @property
     def starts_from_video(self) -> bool:
         """Whether the first steps are left out and the source video stands in for them."""
         return may_start_from_video(self.request) and self.settings.steps.start > 0
@@ -112,6 +118,7 @@ class GenerationPlan:
             "audio_guidance_scale": settings.audio_guidance_scale,
             "flow_shift": settings.flow_shift,
             "passes_per_step": self.passes_per_step,
+            "separate_vocals": self.separates_vocals,
             "loras": [list(lora) for lora in describe_loras(self.models)],
             "seed": self.seed,
         }
@@ -144,6 +151,7 @@ def make_plan(
     mode = _quantization(options, models, machine, proofs)
     place = first_place(request, options, len(settings.steps), (windows[0].frames, height, width))
     decided = decide_options(options, machine, backend, mode, models.transformer.stored, place)
+    notes += _separator_missing(request, options, models)
     notes += lora_notes(request, models, settings, mode.mode)
     return GenerationPlan(
         request=request,
@@ -224,6 +232,22 @@ def _speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
         return 0
     seconds = sum(lengths) if request.audio_order == "sequence" else max(lengths)
     return max(1, int(seconds * SPEECH_FPS))
+
+
+def _separator_missing(
+    request: GenerationRequest, options: RuntimeOptions, models: ModelSet
+) -> Iterator[str]:
+    """What is said when the vocals can't be separated. Raises UserError for that if the options are
+    strict.
+    """
+    has_speech = request.audio and REQUEST_FIELDS["separate_vocals"].is_for(request.task)
+    if not request.separate_vocals or not has_speech or models.vocal_separator is not None:
+        return
+    what = f"the vocals can't be separated without {PurePosixPath(MELBAND.path).name}"
+    fix = f"models download {MELBAND.name}"
+    if options.strict:
+        raise UserError(what, value="not installed", fix=f"Load it with `{fix}`.")
+    yield f"{what}: the model hears the whole sound; `{fix}` loads the file"
 
 
 def _prompts(prompt: str, windows: int) -> tuple[str, ...]:

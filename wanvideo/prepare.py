@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wanvideo.checkpoint.catalog import ModelSet, resolve_models
 from wanvideo.checkpoint.lora_files import with_loras
+from wanvideo.checkpoint.separator_file import with_vocal_separator
 from wanvideo.checks import check_request
 from wanvideo.downloads.added_folders import added_folders, model_subfolders
 from wanvideo.effective_mode import next_untried_mode
@@ -20,7 +21,7 @@ from wanvideo.plan import GenerationPlan, make_plan, wanted_mode
 from wanvideo.proof.kept import AttentionProof, MachineProofs, MatmulProof, read_proofs
 from wanvideo.proof.prove import prove_attention, prove_mode
 from wanvideo.registry import attention_backends, quantization_modes
-from wanvideo.request import OPTION_FIELDS, RANDOM_SEED, GenerationRequest, RuntimeOptions
+from wanvideo.request import OPTION_FIELDS, RANDOM_SEED, REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 
 PROJECT = Path(__file__).parents[1]
 POCKET = PROJECT / "models" / "pocket"
@@ -45,6 +46,8 @@ def prepare(
     folders = model_folders(options)
     models = resolve_models(request.task, request.model, folders, speakers)
     models = with_loras(models, request.loras, folders)
+    if request.separate_vocals and request.audio and REQUEST_FIELDS["separate_vocals"].is_for(request.task):
+        models = with_vocal_separator(models, folders)
     machine = probe_hardware()
     proofs = _proofs(options, models, machine, tries_kernels)
     first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed

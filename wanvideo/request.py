@@ -209,6 +209,14 @@ class GenerationRequest:
         high=1,
         tasks=(TALK,),
     )
+    separate_vocals: bool = row(
+        "bool",
+        False,
+        "Separate vocals",
+        "the model hears the voice without music and noise; the video keeps the whole sound",
+        tasks=(TALK,),
+        flag="--separate-vocals",
+    )
     riflex_freq_index: int = row(
         "int", 0, "RIFLEx frequency", "0 off; keeps very long clips from repeating", low=0, high=20
     )

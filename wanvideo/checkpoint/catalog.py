@@ -44,6 +44,7 @@ class ModelSet:
 
     `passed_over` has a sentence for each model that would have gone first and can't be used. `loras` are
     those of the request, `recipe` that of a step-distilled diffusion model: `lora_files` adds both.
+    `vocal_separator`, where one is wanted and installed, is added by `separator_file`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelSet:
     audio: CheckpointFacts | None = None
     image_encoder: CheckpointFacts | None = None
     speech_encoder: CheckpointFacts | None = None
+    vocal_separator: CheckpointFacts | None = None
     passed_over: tuple[str, ...] = ()
     loras: tuple[LoraUse, ...] = ()
     recipe: Recipe | None = None
@@ -69,6 +71,7 @@ class ModelSet:
             self.text_encoder,
             self.image_encoder,
             self.speech_encoder,
+            self.vocal_separator,
         )
         return tuple(facts for facts in every if facts is not None)
 

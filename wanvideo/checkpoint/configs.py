@@ -10,6 +10,7 @@ from torch import Tensor
 from wanvideo.checkpoint.layouts import block_count, decoder_shape
 from wanvideo.errors import UserError
 from wanvideo.models.audio_projection import AudioConfig
+from wanvideo.models.mel_band_roformer import SeparatorConfig
 
 State = Mapping[str, Tensor]
 
@@ -136,6 +137,18 @@ def speech_encoder_config(state: State) -> dict[str, Any]:
         # The mask embedding serves pretraining alone; some files leave it out, and then the module has none.
         "mask_time_prob": 0.05 if "masked_spec_embed" in state else 0.0,
     }
+
+
+def vocal_separator_config(state: State) -> SeparatorConfig:
+    """Sizes of a MelBand RoFormer."""
+    return SeparatorConfig(
+        dim=_shape(state, "band_split.to_features.0.1.weight")[0],
+        depth=_layers(state, "layers"),
+        bands=_layers(state, "band_split.to_features"),
+        heads=_shape(state, "layers.0.0.layers.0.0.to_gates.weight")[0],
+        # linears and the activations between them
+        mask_layers=(_layers(state, "mask_estimators.0.to_freqs.0.0") + 1) // 2,
+    )
 
 
 def _heads(dim: int, head_dim: int) -> int:

@@ -25,9 +25,18 @@ from wanvideo.checkpoint import configs
 from wanvideo.checkpoint.header import DAMAGED
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.quantized_linears import Progress, build_linears, ignore_progress
-from wanvideo.checkpoint.state import FoundWeight, State, first_names, module_state, read_file, split_state
+from wanvideo.checkpoint.state import (
+    FoundWeight,
+    State,
+    first_names,
+    module_state,
+    read_file,
+    read_state,
+    split_state,
+)
 from wanvideo.effective_mode import as_stored_mode
 from wanvideo.errors import UserError
+from wanvideo.models.mel_band_roformer import COMPUTED, MelBandRoformer
 from wanvideo.models.precision import keeps_fp32
 from wanvideo.models.text_encoder import PromptTokenizer, text_encoder_dtype, widen_feed_forward
 from wanvideo.models.transformer import WanTransformer
@@ -132,6 +141,13 @@ def load_speech_encoder(
     sizes = _override(configs.speech_encoder_config(state), facts, config)
     module = _on_meta(lambda: Wav2Vec2Model(Wav2Vec2Config(**sizes)))
     return _assign(module, state, facts.path, lambda _: dtype, device)
+
+
+def load_vocal_separator(facts: CheckpointFacts, *, device: torch.device | str = "cpu") -> MelBandRoformer:
+    """MelBand RoFormer of any width and depth, in fp32."""
+    state = {name: tensor for name, tensor in read_state(facts).items() if not name.endswith(COMPUTED)}
+    module = _on_meta(lambda: MelBandRoformer(configs.vocal_separator_config(state)))
+    return _assign(module, state, facts.path, lambda _: torch.float32, device)
 
 
 def _embedded_tokenizer(path: Path) -> bytes:
