@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.tiny_models import write_tiny_models
 from wanvideo.checkpoint.inspect import CheckpointFacts, inspect_checkpoint
+from wanvideo.checkpoint.keys import to_module, to_official
 from wanvideo.checkpoint.load import load_transformer
 from wanvideo.checkpoint.lora import LoraUse, inspect_lora, parameter_shapes
 from wanvideo.checkpoint.lora_model import wear_loras
@@ -202,6 +203,19 @@ def load(
     facts: list[CheckpointFacts], mode: str = "disabled", dtype: torch.dtype = torch.float32
 ) -> WanTransformer:
     return load_transformer(*facts, dtype=dtype, mode=quantization_modes()[mode]).eval()
+
+
+def changes_for(facts: list[CheckpointFacts]) -> Changes:
+    """Of every kind, for the model of those files."""
+    return make_changes(to_official("transformer", load(facts).state_dict()))
+
+
+def merged_model(facts: list[CheckpointFacts], changes: Changes) -> WanTransformer:
+    """That model with the changes added to its dense weights."""
+    model = load(facts)
+    official = merged(to_official("transformer", model.state_dict()), changes, STRENGTH)
+    model.load_state_dict(to_module("transformer", official), assign=True)
+    return model
 
 
 def use(path: Path, facts: list[CheckpointFacts], strength: float | tuple[float, ...] = STRENGTH) -> LoraUse:

@@ -13,9 +13,9 @@ from tests.checkpoint.lora_files import (
     STYLES,
     Changes,
     bytes_of,
+    changes_for,
     load,
-    make_changes,
-    merged,
+    merged_model,
     spelled,
     talk_facts,
     use,
@@ -41,15 +41,12 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> list[CheckpointFacts]:
 
 @pytest.fixture(scope="module")
 def changes(facts: list[CheckpointFacts]) -> Changes:
-    return make_changes(to_official("transformer", load(facts).state_dict()))
+    return changes_for(facts)
 
 
 @pytest.fixture(scope="module")
 def expected(facts: list[CheckpointFacts], changes: Changes) -> Tensor:
-    model = load(facts)
-    official = merged(to_official("transformer", model.state_dict()), changes, STRENGTH)
-    model.load_state_dict(to_module("transformer", official), assign=True)
-    return run(model)
+    return run(merged_model(facts, changes))
 
 
 @pytest.mark.parametrize(("style", "joins"), [*((name, False) for name in STYLES), ("comfy", True)])
