@@ -24,11 +24,11 @@ class Row:
     """One field of a request or of the options, as the command line, the page, presets and error texts see
     it.
 
-    `kind` is one of text, int, float, floats, bool, choice, name, path, paths, boxes, loras. `name` is a
-    choice whose table is discovered later (samplers, backends), so it is checked by the planner. `tasks` is
-    empty when every task has the field;
-    `flag` is the long option of the command line, None when only `--set` reaches it. `value_aliases` are
-    pairs (old name of a value, the value): read as the value, offered nowhere.
+    `kind` is one of text, int, auto_int, float, floats, bool, choice, name, path, paths, boxes, loras.
+    `auto_int` is "auto" or a whole number. `name` is a choice whose table is discovered later (samplers,
+    backends), so it is checked by the planner. `tasks` is empty when every task has the field; `flag` is the
+    long option of the command line, None when only `--set` reaches it. `value_aliases` are pairs (old name of
+    a value, the value): read as the value, offered nowhere.
     """
 
     name: str
@@ -127,6 +127,14 @@ def _read_int(value: Any) -> int:
     return int(value)
 
 
+def _read_auto_int(value: Any) -> int | str:
+    """A whole number, or "auto"; "off" is 0."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word == "off":
+        return 0
+    return word if word == "auto" else _read_int(value)
+
+
 def _read_float(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError(value)
@@ -216,6 +224,7 @@ _CONVERTERS = {
     "path": _read_text,
     "paths": _read_paths,
     "int": _read_int,
+    "auto_int": _read_auto_int,
     "float": _read_float,
     "floats": _read_floats,
     "bool": _read_bool,
@@ -230,6 +239,7 @@ _DESCRIPTIONS = {
     "path": "a file path",
     "paths": "a list of file paths",
     "int": "a whole number",
+    "auto_int": "auto or a whole number",
     "float": "a number",
     "floats": "a number, or a list with one number per step",
     "bool": "true or false",

@@ -7,6 +7,7 @@ from wanvideo.fields import row
 AS_STORED = "as_stored"  # of requantize
 FP16_FAST = "fp16_fast"  # of base_precision
 RMS_NORM = "default"  # of rms_norm_function
+OFFLOAD_DEVICE = "offload_device"  # of load_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,78 @@ class RuntimeOptions:
         False,
         "Check tensor layout",
         "for finding faults: stops where a linear or an attention gets a tensor that lies badly in memory",
+    )
+    auto_hardware_tuning: bool = row(
+        "bool",
+        True,
+        "Automatic tuning",
+        "what is left automatic is chosen from tests on this machine; off: it is plain (exact attention, "
+        "weights as in the file, streams and prefetch as given)",
+    )
+    blocks_to_swap: int | str = row(
+        "auto_int",
+        "auto",
+        "Block Swap",
+        "auto, off, or how many of the last blocks wait in main memory; a number is a minimum",
+        low=0,
+        flag="--blocks-to-swap",
+    )
+    load_device: str = row(
+        "choice",
+        "main_device",
+        "Load device",
+        "where weights are quantized and wait between jobs: the card, or main memory (offload_device)",
+        choices=("main_device", OFFLOAD_DEVICE),
+    )
+    num_cuda_streams: int = row(
+        "int", 8, "CUDA streams", "copy streams for block swap; more than 4 gain nothing", low=1, high=16
+    )
+    prefetch_blocks: int = row(
+        "int", 1, "Prefetch", "blocks copied ahead of the one that computes", low=0, high=4
+    )
+    bandwidth_target: float = row(
+        "float",
+        0.8,
+        "Bandwidth target",
+        "share of the measured copy speed, and of the memory left for staging, that the planner counts on",
+        low=0.1,
+        high=1,
+    )
+    vram_threshold_percent: int | str = row(
+        "auto_int",
+        "auto",
+        "VRAM threshold",
+        "percent of the card that weights and staging may take; auto: all that activations leave free",
+        low=30,
+        high=95,
+    )
+    enable_cuda_optimization: bool = row(
+        "bool", True, "Copy ahead", "page-locked memory and copies beside the computing; off: plain copies"
+    )
+    enable_dram_optimization: bool = row(
+        "bool", True, "Page-locked memory", "pin up to half of the main memory; off: none is pinned"
+    )
+    offload_txt_emb: bool = row(
+        "bool", False, "Offload text embedding", "its weights leave the card once the prompt is embedded"
+    )
+    offload_img_emb: bool = row(
+        "bool", False, "Offload image embedding", "its weights leave the card once the picture is embedded"
+    )
+    vace_blocks_to_swap: int = row(
+        "int", 0, "VACE blocks", "for workflows that have it; there is no VACE here", low=0
+    )
+    vae_tiling: str = row(
+        "choice",
+        "auto",
+        "VAE tiling",
+        "the VAE works on parts of the picture: less memory, slower; auto: when memory is short",
+        choices=("auto", "on", "off"),
+    )
+    force_offload: bool = row(
+        "bool", False, "Offload the model", "the diffusion model leaves the card before the VAE decodes"
+    )
+    debug_mode: bool = row(
+        "bool", False, "Block timing", "log copying, waiting and computing of every swapped block"
     )
     strict: bool = row("bool", False, "Strict", "an option that can't run here is an error", flag="--strict")
     output_dir: str = row("path", "outputs", "Output folder", "where results go", flag="--output-dir")
