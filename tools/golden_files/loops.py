@@ -154,13 +154,14 @@ class Replay:
         rows: dict[str, Row] = {}
         step_of = {float(timestep): index for index, timestep in enumerate(stepper.timesteps)}
 
-        def checked(latents: Tensor, timestep: Tensor, branch: Branch) -> Tensor:
-            v = predict(latents, timestep, branch)
+        def checked(latents: Tensor, timestep: Tensor, branches: Sequence[Branch]) -> Sequence[Tensor]:
+            outputs = predict(latents, timestep, branches)
             step = f"{prefix}s{step_of[float(timestep)]}."
-            for name, ours in {"latent_in": latents[0], "t": timestep, PASSES[branch]: v[0]}.items():
-                row = compare(f"{prefix}s*.{name}", ours, self.golden[step + name], LOOP_LIMIT)
+            ours = {PASSES[branch]: v[0] for branch, v in zip(branches, outputs, strict=True)}
+            for name, value in {"latent_in": latents[0], "t": timestep, **ours}.items():
+                row = compare(f"{prefix}s*.{name}", value, self.golden[step + name], LOOP_LIMIT)
                 rows[name] = max(rows.get(name, row), row, key=lambda row: row.error)
-            return v
+            return outputs
 
         latents = denoise(
             checked,

@@ -12,20 +12,14 @@ from wanvideo.quantization.joined import LinearPart, join_linears, split_product
 GROUPS: Mapping[str, tuple[str, ...]] = {"attn1": ("to_q", "to_k", "to_v"), "attn2": ("to_k", "to_v")}
 
 
-def project(attention: Any, states: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query (B, rows, dim) of `states`, key and value of `source`, before their norms. Of joined weights they
-    are views of one tensor.
+def project(attention: Any, place: str, states: Tensor) -> tuple[Tensor, ...]:
+    """The outputs (B, rows, dim) of the linears of `GROUPS[place]` for `states`, before their norms. Of
+    joined weights they are views of one tensor.
     """
-    linears = (attention.to_q, attention.to_k, attention.to_v)
+    linears = [attention.get_submodule(name) for name in GROUPS[place]]
     if attention.joined is None:
-        query, key, value = linears
-        return query(states), key(source), value(source)
-    parts = [linear for linear in linears if isinstance(linear, LinearPart)]
-    outputs = split_product(attention.joined(source), parts, source)
-    if len(outputs) < len(linears):
-        outputs = [attention.to_q(states), *outputs]
-    query, key, value = outputs
-    return query, key, value
+        return tuple(linear(states) for linear in linears)
+    return tuple(split_product(attention.joined(states), linears, states))
 
 
 def find_rows(model: nn.Module, name: str) -> tuple[nn.Module, slice]:

@@ -5,12 +5,12 @@ What does not depend on the timestep (context, audio tokens, rotary table) is ma
 methods and handed to every `forward`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_wan import (
-    WanAttention,
     WanTransformer3DModel,
     WanTransformerBlock,
 )
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from wanvideo.attention.sdpa import attend as exact_attention
 from wanvideo.models.audio_projection import AudioConfig, AudioProjection
+from wanvideo.models.chunks import in_chunks
 from wanvideo.models.precision import FP32LayerNorm
 from wanvideo.models.projections import join_projections, project
 from wanvideo.models.rms_norm import RMS_NORMS, RmsNorm, in_fp32
@@ -45,6 +46,14 @@ class AudioContext:
 
     tokens: Tensor
     regions: SpeakerRegions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one of several forward passes over the same latents is given."""
+
+    context: Context
+    audio: AudioContext | None = None
 
 
 class AudioCrossAttention(nn.Module):
@@ -87,6 +96,7 @@ class Block(WanTransformerBlock):
         super().__init__(dim, ffn_dim, heads, "rms_norm_across_heads", True, eps, dim if image else None)
         self.attention: AttentionFunction = exact_attention
         self.rms_norm: RmsNorm = in_fp32
+        self.chunk_tokens = 0  # rows that are worked on at a time outside the self-attention; 0 for all
         self.attn1.joined = self.attn2.joined = None  # the linears of `projections.GROUPS`, once joined
         if audio is not None:
             self.norm_x = FP32LayerNorm(dim, eps=eps)
@@ -95,41 +105,80 @@ class Block(WanTransformerBlock):
     def forward(
         self, x: Tensor, context: Context, modulation: Tensor, rotary: Rotary, audio: AudioContext | None
     ) -> Tensor:
-        """x (B, S, dim); modulation (B, 6, dim) in fp32."""
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.scale_shift_table + modulation).chunk(
-            6, dim=1
-        )
-
-        normed = (self.norm1(x.float()) * (1 + scale) + shift).type_as(x)
-        query, key, value = self._project(self.attn1, normed, normed)
-        query, key = rotary.rotate(query), rotary.rotate(key)
-        attended = self.attn1.to_out[0](self.attention(query, key, value).flatten(2))
-        x = (x.float() + attended * gate).type_as(x)
-
-        x = x + self._attend_context(self.norm2(x.float()).type_as(x), context)
-
+        """x (B, S, dim), which is written over when `chunk_tokens` is set; modulation (B, 6, dim) in fp32."""
+        shift, scale, gate, *feed_forward = (self.scale_shift_table + modulation).chunk(6, dim=1)
+        regions = audio.regions if audio is not None else None
+        x, positions = self._attend_video(x, (shift, scale, gate), rotary, regions)
+        x = self._attend_context(x, context)
         if audio is not None:
-            positions = audio.regions.token_positions(query, key) if audio.regions is not None else None
-            x = x + self.audio_cross_attn(self.norm_x(x), audio.tokens, positions)
+            x = self._attend_audio(x, audio, positions)
+        return self._feed_forward(x, *feed_forward)
 
-        normed = (self.norm3(x.float()) * (1 + ffn_scale) + ffn_shift).type_as(x)
-        return (x.float() + self.ffn(normed).float() * ffn_gate).type_as(x)
+    def _attend_video(
+        self, x: Tensor, modulation: tuple[Tensor, ...], rotary: Rotary, regions: SpeakerRegions | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(x with the self-attention added, the tokens' positions between two speakers)."""
+        shift, scale, gate = modulation
 
-    def _attend_context(self, normed: Tensor, context: Context) -> Tensor:
-        query, key, value = self._project(self.attn2, normed, context.text)
-        attended = exact_attention(query, key, value)
+        def project_rows(x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+            normed = (self.norm1(x.float()) * (1 + scale) + shift).type_as(x)
+            query, key, value = project(self.attn1, "attn1", normed)
+            query, key = self._heads(self.attn1.norm_q, query), self._heads(self.attn1.norm_k, key)
+            turned = Rotary(cos, sin)
+            return turned.rotate(query), turned.rotate(key), self._heads(None, value)
+
+        def add(x: Tensor, attended: Tensor) -> Tensor:
+            return (x.float() + self.attn1.to_out[0](attended) * gate).type_as(x)
+
+        query, key, value = in_chunks(project_rows, (x, rotary.cos, rotary.sin), self.chunk_tokens)
+        positions = None if regions is None else regions.token_positions(query, key)
+        attended = self.attention(query, key, value).flatten(2)
+        del query, key, value
+        return in_chunks(add, (x, attended), self.chunk_tokens, x)[0], positions
+
+    def _attend_context(self, x: Tensor, context: Context) -> Tensor:
+        """x with the attention to text and picture added, whose keys and values are made once."""
+        key, value = project(self.attn2, "attn2", context.text)
+        pairs = [(self._heads(self.attn2.norm_k, key), self._heads(None, value))]
         if context.image is not None:
-            key = self.rms_norm(self.attn2.norm_added_k, self.attn2.add_k_proj(context.image))
-            key = key.unflatten(2, (self.attn2.heads, -1))
-            value = self.attn2.add_v_proj(context.image).unflatten(2, (self.attn2.heads, -1))
-            attended = attended + exact_attention(query, key, value)
-        return self.attn2.to_out[0](attended.flatten(2))
+            key, value = self.attn2.add_k_proj(context.image), self.attn2.add_v_proj(context.image)
+            pairs.append((self._heads(self.attn2.norm_added_k, key), self._heads(None, value)))
 
-    def _project(self, attention: WanAttention, states: Tensor, source: Tensor) -> tuple[Tensor, ...]:
-        """Query from `states`, key and value from `source`, as (B, tokens, heads, head_dim)."""
-        query, key, value = project(attention, states, source)
-        normed = self.rms_norm(attention.norm_q, query), self.rms_norm(attention.norm_k, key), value
-        return tuple(projected.unflatten(2, (attention.heads, -1)) for projected in normed)
+        def add(x: Tensor) -> Tensor:
+            query = self._heads(self.attn2.norm_q, self.attn2.to_q(self.norm2(x.float()).type_as(x)))
+            attended = exact_attention(query, *pairs[0])
+            for pair in pairs[1:]:
+                attended = attended + exact_attention(query, *pair)
+            return x + self.attn2.to_out[0](attended.flatten(2))
+
+        return in_chunks(add, (x,), self.chunk_tokens, x)[0]
+
+    def _attend_audio(self, x: Tensor, audio: AudioContext, positions: Tensor | None) -> Tensor:
+        """x with the attention of each latent frame to its own audio tokens added."""
+        frames = audio.tokens.shape[1]
+        by_frame = x.unflatten(1, (frames, -1))  # (B, T, N, dim)
+        rows: tuple[Tensor, ...] = (by_frame, audio.tokens)
+        if positions is not None:
+            rows = (*rows, positions.unflatten(1, (frames, -1)))
+
+        def add(x: Tensor, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+            flat, places = x.flatten(1, 2), None if positions is None else positions.flatten(1)
+            return (flat + self.audio_cross_attn(self.norm_x(flat), tokens, places)).view(x.shape)
+
+        at_once = max(1, self.chunk_tokens // by_frame.shape[2]) if self.chunk_tokens else 0
+        return in_chunks(add, rows, at_once, by_frame)[0].flatten(1, 2)
+
+    def _feed_forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
+        def add(x: Tensor) -> Tensor:
+            normed = (self.norm3(x.float()) * (1 + scale) + shift).type_as(x)
+            return (x.float() + self.ffn(normed).float() * gate).type_as(x)
+
+        return in_chunks(add, (x,), self.chunk_tokens, x)[0]
+
+    def _heads(self, norm: nn.RMSNorm | None, states: Tensor) -> Tensor:
+        """(B, rows, dim), normed over all heads if there is a norm -> (B, rows, heads, head_dim)."""
+        normed = states if norm is None else self.rms_norm(norm, states)
+        return normed.unflatten(2, (self.attn1.heads, -1))
 
 
 class WanTransformer(WanTransformer3DModel):
@@ -165,6 +214,12 @@ class WanTransformer(WanTransformer3DModel):
         for block in self.blocks:
             assert isinstance(block, Block)
             block.rms_norm = RMS_NORMS[name]
+
+    def set_chunks(self, tokens: int) -> None:
+        """Let blocks work on so many tokens at a time, 0 for all: less memory, nearly the same speed."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.chunk_tokens = tokens
 
     def join_projections(self) -> dict[str, int]:
         """See `projections.join_projections`."""
@@ -209,15 +264,34 @@ class WanTransformer(WanTransformer3DModel):
         """latents (B, in_channels, T, height, width), timestep (B,) in 0..1000, not rounded -> v (B, 16, T,
         ...) in fp32.
         """
+        return self.forward_passes(latents, timestep, [Pass(context, audio)], rotary=rotary)[0]
+
+    def forward_passes(
+        self, latents: Tensor, timestep: Tensor, passes: Sequence[Pass], *, rotary: Rotary | None = None
+    ) -> list[Tensor]:
+        """v of each pass over the same latents, all of them through one block before the next: where weights
+        have to be brought to the card, they are brought once.
+        """
         rotary = rotary or self.rotary(latents)
         patches = self.patch_embedding(latents.to(self.compute_dtype))
         time, modulation = self._embed_time(timestep)
         x = patches.flatten(2).transpose(1, 2).contiguous()
+        grid = patches.shape[2:]
+        del patches
+        states = [x, *(x.clone() for _ in passes[1:])]
+        del x
         for block in self.blocks:
-            x = block(x, context, modulation, rotary, audio)
+            for index, given in enumerate(passes):
+                states[index] = block(states[index], given.context, modulation, rotary, given.audio)
         shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, dim=1)
-        v = self.proj_out(self.norm_out(x.float()) * (1 + scale) + shift)
-        return _unpatchify(v, patches.shape[2:])
+        return [_unpatchify(self._project_out(x, shift, scale), grid) for x in states]
+
+    def _project_out(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        chunk = self.blocks[0].chunk_tokens if len(self.blocks) else 0
+        assert isinstance(chunk, int)
+        return in_chunks(
+            lambda x: self.proj_out(self.norm_out(x.float()) * (1 + scale) + shift), (x,), chunk
+        )[0]
 
     @property
     def compute_dtype(self) -> torch.dtype:

@@ -1,8 +1,8 @@
-"""The only denoising loop. It knows nothing of the model: `predict` is one forward pass, `stepper` one
-solver.
+"""The only denoising loop. It knows nothing of the model: `predict` makes the forward passes of one step,
+`stepper` is one solver.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from wanvideo.sampling.guidance import Branch, Guidance
 from wanvideo.sampling.steppers import Stepper
 
-Predict = Callable[[Tensor, Tensor, Branch], Tensor]
+Predict = Callable[[Tensor, Tensor, Sequence[Branch]], Sequence[Tensor]]
 OnStep = Callable[[int, Tensor], None]
 
 
@@ -33,9 +33,7 @@ def denoise(
     for index in steps:
         latents = _hold(latents, motion_latents)
         timestep = timesteps[index : index + 1]
-        v = guidance.combine(
-            index, [predict(latents, timestep, branch) for branch in guidance.branches(index)]
-        )
+        v = guidance.combine(index, predict(latents, timestep, guidance.branches(index)))
         estimate = latents - levels[index] * v
         latents = stepper.step(v, index, latents)
         on_step(index, estimate)
