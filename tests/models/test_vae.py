@@ -7,7 +7,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 
 from tests.checkpoint.samples import golden, relative_error
 from wanvideo.checkpoint.keys import to_module
-from wanvideo.models.vae import decode, encode, use_fast_cpu_convolution
+from wanvideo.models.vae import decode, decode_pieces, encode, use_fast_cpu_convolution
 
 
 def small_vae() -> AutoencoderKLWan:
@@ -27,6 +27,33 @@ def test_goldens(fast: bool) -> None:
         latents = tensors[f"out.latent{frames}"]
         assert relative_error(encode(vae, tensors[f"in.video{frames}"]), latents) <= 2e-5
         assert relative_error(decode(vae, latents), tensors[f"out.decoded{frames}"]) <= 2e-5
+
+
+@pytest.mark.parametrize("frames", [1, 5, 13])
+def test_piece_by_piece_is_bit_for_bit_the_whole(frames: int) -> None:
+    vae = small_vae()
+    video = torch.rand(3, frames, 16, 24) * 2 - 1
+    mean, std = (
+        torch.tensor(values).view(16, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    with torch.no_grad():
+        posterior = vae.encode(video[None]).latent_dist.mode()[0]
+        latents = encode(vae, video)
+        assert torch.equal(latents, (posterior - mean) / std)
+        whole = vae.decode((latents * std + mean)[None]).sample[0]
+    pieces = list(decode_pieces(vae, latents))
+    assert [piece.shape[1] for piece in pieces] == [1] + [4] * (frames // 4)
+    assert torch.equal(torch.cat(pieces, dim=1), whole) and torch.equal(decode(vae, latents), whole)
+
+
+def test_a_piece_is_made_when_it_is_asked_for() -> None:
+    vae, made = small_vae(), []
+    vae.decoder.register_forward_hook(lambda *_: made.append(1))
+    pieces = decode_pieces(vae, torch.randn(16, 3, 2, 3))
+    assert made == []
+    assert not next(pieces).requires_grad and len(made) == 1
+    assert torch.is_grad_enabled(), "only while a piece is made"
+    assert len(list(pieces)) == 2 and len(made) == 3
 
 
 def test_latents_are_normalised_and_video_is_clamped() -> None:

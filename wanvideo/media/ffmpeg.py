@@ -3,7 +3,9 @@
 import errno
 import logging
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO
 
 import imageio_ffmpeg
 
@@ -13,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 # Without encoder strings, and with a fixed number of threads, equal input gives equal files.
 REPRODUCIBLE = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-threads", "4")
+
+_HIDDEN = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows only: no console pops up over the page
+_CLOSED = (errno.EPIPE, errno.EINVAL)  # EINVAL: what Windows says of a pipe whose reader is gone
 
 _DISK_FULL = (
     "the disk is full: the video cannot be written",
@@ -43,14 +48,67 @@ def run_ffmpeg(arguments: Sequence[str], *, stdin: bytes | memoryview | None = N
 
     Raises UserError where the user can help (disk full, no permission), FfmpegError otherwise.
     """
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y", *arguments]
-    logger.debug("ffmpeg %s", " ".join(arguments))
     source = b"" if stdin is None else stdin
-    hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows only: no console pops up over the page
-    result = subprocess.run(command, input=source, capture_output=True, check=False, creationflags=hidden)
+    command = _command(arguments)
+    result = subprocess.run(command, input=source, capture_output=True, check=False, creationflags=_HIDDEN)
     if result.returncode:
-        raise _failure(result.stderr.decode("utf-8", "replace"))
+        raise _failure(result.stderr)
     return result.stdout
+
+
+def feed_ffmpeg(arguments: Sequence[str], pieces: Iterable[memoryview]) -> int:
+    """Runs ffmpeg on `pieces` of bytes, each asked for when ffmpeg has taken the one before; how many bytes.
+
+    Errors as in `run_ffmpeg`; an error of `pieces` itself ends ffmpeg and is passed on. When ffmpeg fails,
+    the remaining pieces are not asked for.
+    """
+    process = _started(_command(arguments))
+    fed, complete = 0, True
+    # A reader of its own: ffmpeg would wait for ever on a full pipe of words nobody reads.
+    with process, ThreadPoolExecutor(1) as reader:
+        assert process.stdin is not None and process.stderr is not None
+        words = reader.submit(process.stderr.read)
+        try:
+            for piece in pieces:
+                if not (complete := _taken(process.stdin, piece)):
+                    break
+                fed += len(piece)
+        except BaseException:
+            process.kill()
+            raise
+        process.stdin.close()
+        told = words.result() or b"it ended before its input"
+    if process.returncode or not complete:
+        raise _failure(told)
+    return fed
+
+
+def _started(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command,
+        bufsize=0,  # what a dead ffmpeg did not take must not be written again when the pipe is closed
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        creationflags=_HIDDEN,
+    )
+
+
+def _taken(pipe: IO[bytes], piece: memoryview) -> bool:
+    """Whether ffmpeg took the whole piece; it does not once it has ended, and its own words say why."""
+    try:
+        while piece:
+            piece = piece[pipe.write(piece) :]
+    except OSError as error:
+        if error.errno not in _CLOSED:
+            raise
+        return False
+    return True
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    logger.debug("ffmpeg %s", " ".join(arguments))
+    return [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y", *arguments]
 
 
 def disk_error(error: OSError) -> Exception:
@@ -61,8 +119,9 @@ def disk_error(error: OSError) -> Exception:
     return UserError(what, fix=fix)
 
 
-def _failure(stderr: str) -> Exception:
+def _failure(stderr: bytes) -> Exception:
+    told = stderr.decode("utf-8", "replace")
     for words, (what, fix) in _MENDABLE_WORDS.items():
-        if words in stderr:
+        if words in told:
             return UserError(what, fix=fix)
-    return FfmpegError("ffmpeg failed: " + " | ".join(stderr.strip().splitlines()[-5:]))
+    return FfmpegError("ffmpeg failed: " + " | ".join(told.strip().splitlines()[-5:]))

@@ -4,8 +4,9 @@ Stop, crash, resume and the video so far all read the same files.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
-from wanvideo.media.ffmpeg import REPRODUCIBLE, disk_error, run_ffmpeg
+from wanvideo.media.ffmpeg import REPRODUCIBLE, disk_error, feed_ffmpeg
 from wanvideo.media.probe import probe_video
+
+Frames = npt.NDArray[np.uint8]  # one frame (H, W, 3), or several (f, H, W, 3)
+Tensors = Mapping[str, torch.Tensor]
 
 _PARTIAL = "partial_"
 
@@ -35,11 +39,13 @@ class JobFolder:
         self.path = Path(path)
         self.fps = fps
 
-    def append(self, index: int, frames: npt.NDArray[np.uint8], state: Mapping[str, torch.Tensor]) -> None:
-        """Stores window `index`: frames (F, H, W, 3) and the tensors the next one starts from.
+    def append(self, index: int, pieces: Iterable[Frames], state: Tensors | Callable[[], Tensors]) -> None:
+        """Stores window `index`: its frames, written as they come, and the tensors the next one starts from.
 
-        `index` is at most `finished()`; writing an earlier window again drops it and all later ones. The
-        video takes its final name last, so an interruption leaves the window either finished or absent.
+        `pieces` as in `write_segment`; `state` may be a function that is asked after the last piece. `index`
+        is at most `finished()`; writing an earlier window again drops it and all later ones. The video takes
+        its final name last, so an interruption or an error of `pieces` leaves the window either finished or
+        absent.
         """
         if not 0 <= index <= self.finished():
             raise ValueError(f"window {index} cannot follow {self.finished()} finished windows")
@@ -48,8 +54,8 @@ class JobFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._drop_partial()
             self._drop_from(index)
-            _write_state(state, self._partial(tensors))
-            write_segment(frames, self._partial(segment), fps=self.fps)
+            write_segment(pieces, self._partial(segment), fps=self.fps)
+            _write_state(state() if callable(state) else state, self._partial(tensors))
             self._partial(tensors).replace(tensors)
             self._partial(segment).replace(segment)
         except OSError as error:
@@ -96,24 +102,38 @@ class JobFolder:
                 path.unlink()
 
 
-def write_segment(frames: npt.NDArray[np.uint8], path: Path, *, fps: float) -> None:
-    """Frames (F, H, W, 3) as a video-only mp4 of exactly F frames. H and W must be even (4:2:0 colour).
+def write_segment(pieces: Iterable[Frames], path: Path, *, fps: float) -> None:
+    """Frames as a video-only mp4 of exactly as many. H and W must be even (4:2:0 colour).
 
-    Raises UserError when the disk is full, RuntimeError when the file does not hold the frames.
+    `pieces` come in order, each a frame (H, W, 3) or several (f, H, W, 3), so an array (F, H, W, 3) will do;
+    one is in memory at a time. Raises UserError when the disk is full, RuntimeError when the file does not
+    hold the frames.
     """
-    count, height, width, channels = frames.shape
-    if frames.dtype != np.uint8 or channels != 3 or not count or height % 2 or width % 2:
-        raise ValueError(f"frames must be uint8 (F, H, W, 3) of even size, got {frames.dtype} {frames.shape}")
+    rest = iter(pieces)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError("frames must be uint8 (f, H, W, 3), got none")
+    height, width = first.shape[-3:-1]
     rate = frame_rate(fps)
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate)]
     # A time scale that is a multiple of the rate keeps the time of every frame exact.
     target = ["-video_track_timescale", str(rate.numerator * 512), "-f", "mp4", f"file:{path.absolute()}"]
-    pixels = np.ascontiguousarray(frames).data.cast("B")
-    run_ffmpeg([*source, "-i", "pipe:0", *_COLOUR, *_H264, *REPRODUCIBLE, *target], stdin=pixels)
+    command = [*source, "-i", "pipe:0", *_COLOUR, *_H264, *REPRODUCIBLE, *target]
+    count = feed_ffmpeg(command, _pixels(chain([first], rest), (height, width))) // (height * width * 3)
     written = probe_video(path).frames
     if written != count:
         raise RuntimeError(f"segment {path.name} holds {written} frames instead of {count}")
     _flush(path)
+
+
+def _pixels(pieces: Iterable[Frames], size: tuple[int, int]) -> Iterator[memoryview]:
+    """The bytes of each piece, all of `size` (height, width)."""
+    odd = any(edge % 2 for edge in size)
+    for piece in pieces:
+        if odd or piece.dtype != np.uint8 or piece.shape[-3:] != (*size, 3) or not piece.size:
+            found = f"{piece.dtype} {piece.shape}"
+            raise ValueError(f"frames must be uint8 (f, H, W, 3) of one even size, got {found}")
+        yield np.ascontiguousarray(piece).data.cast("B")
 
 
 def frame_rate(fps: float) -> Fraction:
