@@ -6,9 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.checkpoint.quantized_files import official_state, small_model, write
+from wanvideo.checkpoint.mapped import map_file
+from wanvideo.checkpoint.state import read_file
 
 ROOT = Path(__file__).parents[2]
 LARGEST = 4 * 512 * 4096  # bytes of one fp32 weight
@@ -57,3 +62,40 @@ def test_loading_needs_the_largest_tensor_beside_the_result(tmp_path: Path) -> N
     for name, (peak, result) in json.loads(done.stdout.splitlines()[-1]).items():
         assert result < 0.4 * facts.bytes
         assert 0.6 * result < peak < result + 3 * LARGEST, (name, peak, result)
+
+
+def test_a_file_that_cannot_be_reserved_is_mapped_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux refuses a private mapping that is larger than the memory."""
+    tensors = {
+        "a": torch.arange(12, dtype=torch.float32).view(3, 4),
+        "b": torch.arange(7).to(torch.bfloat16),
+        "c": torch.tensor([1.0, -2.0]).to(torch.float8_e4m3fn),
+        "d": torch.tensor(3, dtype=torch.int64),
+    }
+    path = tmp_path / "file.safetensors"
+    save_file(tensors, path)
+    known = read_file(path)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("unable to mmap 28600000000 bytes: Cannot allocate memory")
+
+    monkeypatch.setattr("wanvideo.checkpoint.state.safe_open", refuse)
+    mapped = read_file(path)
+    assert mapped.keys() == known.keys()
+    for name, tensor in known.items():
+        assert mapped[name].dtype == tensor.dtype
+        assert torch.equal(mapped[name].double(), tensor.double())
+    mapped["a"].mul_(0)  # in this process alone
+    assert torch.equal(read_file(path)["a"], tensors["a"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how Linux counts mappings")
+def test_a_mapping_may_be_larger_than_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    size = 4 * psutil.virtual_memory().total
+    with path.open("wb") as file:
+        file.truncate(size)
+    content = map_file(path)
+    assert content.numel() == size and int(content[-1]) == 0

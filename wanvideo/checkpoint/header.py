@@ -59,7 +59,7 @@ def read_tensors(path: Path) -> dict[str, TensorInfo]:
     if is_gguf(path):
         return {name: tensor.info for name, tensor in read_gguf(path).items()}
     if path.suffix.lower() == SUFFIXES[0]:
-        return _read_safetensors(path)
+        return {name: place.info for name, place in safetensors_places(path).items()}
     if path.suffix.lower() in PICKLE_SUFFIXES:
         return _read_pickle(path)
     if path.suffix.lower() == GGUF_SUFFIX:
@@ -124,7 +124,8 @@ def read_small_tensors(path: Path, ending: str) -> dict[str, bytes]:
     return found
 
 
-def _read_safetensors(path: Path) -> dict[str, TensorInfo]:
+def safetensors_places(path: Path) -> dict[str, GgufTensor]:
+    """The tensors of a safetensors file and where they lie in it. Raises UserError if it is damaged."""
     header, start = _read_header(path)
     available = path.stat().st_size - start
     try:
@@ -132,7 +133,7 @@ def _read_safetensors(path: Path) -> dict[str, TensorInfo]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged_header(path) from error
     _check_ranges(path, {name: span for name, (_, span) in entries.items()}, available)
-    return {name: info for name, (info, _) in entries.items()}
+    return {name: GgufTensor(info=info, begin=start + begin) for name, (info, (begin, _)) in entries.items()}
 
 
 def _read_header(path: Path) -> tuple[Mapping[str, Any], int]:

@@ -6,6 +6,7 @@ and only a tensor that is cast or moved to another device is copied.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,8 @@ from transformers import (
 from wanvideo.checkpoint import configs
 from wanvideo.checkpoint.header import DAMAGED
 from wanvideo.checkpoint.inspect import CheckpointFacts
-from wanvideo.checkpoint.quantized_linears import Progress, build_linears, ignore_progress
+from wanvideo.checkpoint.quantized_linears import Home, Progress, build_linears, ignore_progress
+from wanvideo.checkpoint.staging import on_device
 from wanvideo.checkpoint.state import (
     FoundWeight,
     State,
@@ -53,12 +55,14 @@ def load_transformer(
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
     mode: QuantizationMode | None = None,
+    home: Home | None = None,
     progress: Progress = ignore_progress,
 ) -> WanTransformer:
     """A diffusion model, joined with an InfiniteTalk module if one is given.
 
     The big linears of the blocks are kept as `mode` keeps them (None: as the files have them), the rest of
-    the blocks in `dtype`; what `keeps_fp32` names stays in fp32. Weights are quantized on `device`.
+    the blocks in `dtype`; what `keeps_fp32` names stays in fp32. Weights are quantized on `device`, and the
+    big ones stay where `home` has them, from the first moment on.
     `progress` gets the linears that are done and their number, and may raise to stop. Raises UserError if the
     two files do not fit together.
     """
@@ -68,7 +72,7 @@ def load_transformer(
         state, found = state | more, found | more_found
     module, wanted = _empty_transformer(state, found, facts.path)
     row = mode or as_stored_mode(quantization_modes())
-    build_linears(module, state, found, row, (device, dtype), progress)
+    build_linears(module, state, found, row, (device, dtype), progress, home)
     for name in list(found):  # quantized in the file, though it sets the gain of every token
         state[name] = found.pop(name).dense(wanted[name], _transformer_dtype(name, dtype))
     rest = _place_all(state, lambda name: _transformer_dtype(name, dtype), device)
@@ -222,14 +226,14 @@ def _assign(
 
 def _place_all(state: State, dtype_of: Callable[[str], torch.dtype], device: torch.device | str) -> State:
     """Empties `state` on the way; a tensor under two names is placed once, as UMT5's embedding of 2 GB."""
+    names_of: dict[tuple[int, torch.dtype], list[str]] = {}
+    for name, tensor in state.items():
+        names_of.setdefault((id(tensor), dtype_of(name)), []).append(name)
     ready: State = {}
-    placed: dict[tuple[int, torch.dtype], Tensor] = {}
-    for name in list(state):
-        tensor, dtype = state.pop(name), dtype_of(name)
-        key = (id(tensor), dtype)
-        if key not in placed:
-            placed[key] = _place(tensor, dtype, device)
-        ready[name] = placed[key]
+    bundles = ({"": [state.pop(name) for name in names][0]} for names in names_of.values())
+    with closing(on_device(bundles, device)) as arriving:
+        for ((_, dtype), names), tensors in zip(names_of.items(), arriving, strict=True):
+            ready |= dict.fromkeys(names, _place(tensors[""], dtype, device))
     return ready
 
 

@@ -1,15 +1,19 @@
 """The big linears of the blocks, one after the other: read, moved, quantized, built.
 
-Only one weight at a time is in full anywhere: the host needs the largest tensor beside the result, no more.
+On a CPU one weight at a time is in full anywhere: the host needs the largest tensor beside the result.
+On a card the next weights are on their way meanwhile, see `staging`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
+from itertools import groupby
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from wanvideo.checkpoint.staging import Bundle, on_device
 from wanvideo.checkpoint.state import FoundWeight, State
 from wanvideo.effective_mode import DENSE
 from wanvideo.quantization import fp8
@@ -19,7 +23,9 @@ from wanvideo.quantization.which import is_quantized_linear
 from wanvideo.registry import QuantizationMode, quantization_modes
 
 Place: TypeAlias = torch.device | str
+Home: TypeAlias = Callable[[str], Place]  # name of a tensor -> where it waits once it is made
 Progress: TypeAlias = Callable[[int, int], None]  # (done, all)
+_BIAS = "bias"  # beside the names of a weight's own tensors
 _FEWER = 0.9  # a mode has fewer bits than a format below this share
 
 
@@ -34,21 +40,47 @@ def build_linears(
     mode: QuantizationMode,
     place: tuple[Place, torch.dtype],
     progress: Progress,
+    home: Home | None = None,
 ) -> None:
-    """Replace every big linear of `module` by the mode's own, on the device and in the compute dtype of
-    `place`. What it is made of is taken out of `state` (dense) and `found` (quantized in the file).
+    """Replace every big linear of `module` by the mode's own, in the compute dtype of `place` and made on its
+    device, where it stays unless `home` sends it elsewhere. What it is made of is taken out of `state`
+    (dense) and `found` (quantized in the file).
     """
     device, dtype = place
     linears = {name: linear for name, linear in module.named_modules() if _is_big(name, linear)}
-    for done, (name, linear) in enumerate(linears.items()):
-        progress(done, len(linears))
-        key = f"{name}.weight"
-        weight = found.pop(key) if key in found else dense_found(state.pop(key))
-        bias = state.pop(f"{name}.bias", None)
-        stored = stored_for(mode, _with_shape(weight.stored_on(device), linear), device)
-        bias = None if bias is None else bias.to(device=device, dtype=dtype)
-        module.set_submodule(name, _made_by(mode, weight).make_linear(stored, bias, dtype))
+    homes = {name: home(f"{name}.weight") if home else device for name in linears}
+    done = 0
+    # What stays as the file has it goes straight home, the rest is computed on the device first.
+    made_on = homes if mode.store is None else dict.fromkeys(linears, device)
+    for where, group in groupby(linears, key=lambda name: made_on[name]):
+        names = list(group)
+        bundles = (_tensors_of(name, state, found) for name in names)
+        with closing(on_device(bundles, where)) as arriving:
+            for name, tensors in zip(names, arriving, strict=True):
+                progress(done, len(linears))
+                bias = tensors.pop(_BIAS, None)
+                weight = _arrived(found.pop(f"{name}.weight", None), tensors)
+                stored = stored_for(mode, _with_shape(weight.stored_on(where), linears[name]), where)
+                stored = _moved(stored, homes[name])
+                bias = None if bias is None else bias.to(device=device, dtype=dtype)
+                module.set_submodule(name, _made_by(mode, weight).make_linear(stored, bias, dtype))
+                done += 1
     progress(len(linears), len(linears))
+
+
+def _tensors_of(name: str, state: State, found: Mapping[str, FoundWeight]) -> Bundle:
+    """What a linear is made of: its weight, as the file has it, and its bias."""
+    known = found.get(f"{name}.weight")
+    tensors = {"weight": state.pop(f"{name}.weight")} if known is None else dict(known.stored.tensors)
+    bias = state.pop(f"{name}.bias", None)
+    return tensors if bias is None else {**tensors, _BIAS: bias}
+
+
+def _arrived(found: FoundWeight | None, tensors: Bundle) -> FoundWeight:
+    """The weight with its tensors on the device; dense if nothing is known of it."""
+    if found is None:
+        return dense_found(tensors["weight"])
+    return replace(found, stored=replace(found.stored, tensors=tensors))
 
 
 def stored_for(mode: QuantizationMode, weight: StoredWeight, device: Place = "cpu") -> StoredWeight:
@@ -57,7 +89,7 @@ def stored_for(mode: QuantizationMode, weight: StoredWeight, device: Place = "cp
     What a file has in 8 bits or fewer stays bit by bit, unless the mode is denser; a scaled mode gives scales
     to what has none, which changes no value.
     """
-    here = replace(weight, tensors={name: tensor.to(device) for name, tensor in weight.tensors.items()})
+    here = _moved(weight, device)
     if mode.store is None:
         return here
     if here.format == DENSE:
@@ -66,6 +98,10 @@ def stored_for(mode: QuantizationMode, weight: StoredWeight, device: Place = "cp
     if here.format in mode.accepts or bits is None or mode.bytes_per_weight * 8 > _FEWER * bits:
         return _with_row_scales(here) if mode.scaled else here
     return mode.store(FORMATS[here.format].dequantize(here, torch.float32))
+
+
+def _moved(weight: StoredWeight, device: Place) -> StoredWeight:
+    return replace(weight, tensors={name: tensor.to(device) for name, tensor in weight.tensors.items()})
 
 
 def _is_big(name: str, module: nn.Module) -> bool:
@@ -102,8 +138,9 @@ def _with_row_scales(stored: StoredWeight) -> StoredWeight:
     payload = stored.tensors["weight"].clone()
     largest = torch.finfo(payload.dtype).max
     scale = torch.ones(payload.shape[0], 1, device=payload.device)
-    for start in range(0, payload.shape[0], fp8.ROWS_AT_ONCE):
-        rows = slice(start, start + fp8.ROWS_AT_ONCE)
+    step = fp8.rows_at_once(payload)
+    for start in range(0, payload.shape[0], step):
+        rows = slice(start, start + step)
         values = payload[rows].float()
         amax = values.abs().amax(dim=1, keepdim=True)
         factor = torch.where(amax > 0, (largest / amax).log2().floor().exp2(), 1.0)

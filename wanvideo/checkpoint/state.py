@@ -1,5 +1,6 @@
 """Tensors of checkpoint files, mapped from the disk: by their names in the file, or in the module."""
 
+import logging
 import math
 import zipfile
 from collections.abc import Mapping
@@ -10,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from wanvideo.checkpoint.gguf import GgufTensor
 from wanvideo.checkpoint.header import DAMAGED, is_gguf, read_gguf, read_tensors
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.keys import names_in_module, to_module, unexplained_names
 from wanvideo.checkpoint.layer_formats import GLOBAL_SCALE, NVFP4, NVFP4_BLOCK, SCALE, WEIGHT, Nvfp4Order
+from wanvideo.checkpoint.mapped import map_file, map_safetensors, piece_of
 from wanvideo.checkpoint.pickles import PICKLE_FAULTS, unwrap
 from wanvideo.checkpoint.stored_layers import (
     PLAIN_DTYPES,
@@ -25,21 +26,12 @@ from wanvideo.checkpoint.stored_layers import (
 from wanvideo.errors import UserError
 from wanvideo.quantization import nvfp4, nvfp4_layout
 from wanvideo.quantization.formats import FORMATS
-from wanvideo.quantization.gguf_types import BLOCK_TYPES
 from wanvideo.quantization.stored import StoredWeight
+
+log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 CHECKED_ELEMENTS = 1 << 20  # norms, biases and scales; a look at every weight would read the file twice
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I8": torch.int8,
-    "I16": torch.int16,
-    "I32": torch.int32,
-    "I64": torch.int64,
-}
 _LARGEST_NVFP4 = 448 * 6  # e4m3's largest times e2m1's
 
 
@@ -94,6 +86,9 @@ def read_file(path: Path) -> State:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
     except SafetensorError as error:  # it allows no gaps between tensors
         raise UserError(f"{path.name} is damaged: {error}", fix=DAMAGED) from error
+    except RuntimeError as error:  # of mapping a file that is larger than the memory
+        log.info("%s is mapped without reserve: %s", path.name, error)
+        return map_safetensors(path)
 
 
 def quantized_layers(facts: CheckpointFacts) -> list[StoredLayer]:
@@ -194,21 +189,8 @@ def _check_numbers(facts: CheckpointFacts, name: str, tensor: Tensor) -> None:
 
 def _read_gguf(path: Path) -> State:
     tensors = read_gguf(path)
-    content = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
-    return {name: _piece(content, tensor) for name, tensor in tensors.items()}
-
-
-def _piece(content: Tensor, tensor: GgufTensor) -> Tensor:
-    """One tensor of a mapped file. Without a copy where it lies at a multiple of its element's size, as files
-    that follow the specification have it.
-    """
-    info = tensor.info
-    piece = content[tensor.begin : tensor.begin + info.bytes]
-    if info.dtype in BLOCK_TYPES:
-        rows = info.shape[0] if info.bytes % info.shape[0] == 0 else 1
-        return piece.reshape(rows, -1)
-    dtype = _DTYPES[info.dtype]
-    return (piece.clone() if tensor.begin % dtype.itemsize else piece).view(dtype).reshape(info.shape)
+    content = map_file(path)
+    return {name: piece_of(content, tensor) for name, tensor in tensors.items()}
 
 
 def _read_pickle(path: Path) -> State:

@@ -11,6 +11,7 @@ from wanvideo.quantization.stored import StoredWeight
 
 DTYPES = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
 ROWS_AT_ONCE = 128  # keeps the fp32 copy that quantizing needs far below the weight itself
+ELEMENTS_ON_A_CARD = 8 << 20  # at once: with fewer, starting the kernels takes longer than they do
 
 
 def amax(values: Tensor, *, per_row: bool = False) -> Tensor:
@@ -26,6 +27,13 @@ def divided(values: Tensor, number: float) -> Tensor:
     return values / torch.full((), number, dtype=values.dtype, device=values.device)
 
 
+def rows_at_once(weight: Tensor) -> int:
+    """How many rows of a weight (out, in) are quantized at a time: no value depends on it."""
+    if weight.device.type == "cpu":
+        return ROWS_AT_ONCE
+    return max(ROWS_AT_ONCE, ELEMENTS_ON_A_CARD // max(1, weight.shape[1]))
+
+
 def quantize(weight: Tensor, format: str, *, per_row: bool) -> StoredWeight:
     """A dense (out, in) weight in `format`, with a scale for each row (out, 1) or one for the tensor."""
     dtype = DTYPES[format]
@@ -33,8 +41,9 @@ def quantize(weight: Tensor, format: str, *, per_row: bool) -> StoredWeight:
     size = amax(weight, per_row=per_row)
     scale = torch.where(size > 0, divided(size, largest), 1.0)
     payload = torch.empty(weight.shape, dtype=dtype, device=weight.device)
-    for start in range(0, weight.shape[0], ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    step = rows_at_once(weight)
+    for start in range(0, weight.shape[0], step):
+        rows = slice(start, start + step)
         scaled = weight[rows].float() / (scale[rows] if per_row else scale)
         payload[rows] = scaled.clamp_(-largest, largest).to(dtype)  # a cast beyond the maximum gives NaN
     out_features, in_features = weight.shape

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from wanvideo.quantization import nvfp4_layout as layout
-from wanvideo.quantization.fp8 import amax, divided
+from wanvideo.quantization.fp8 import amax, divided, rows_at_once
 from wanvideo.quantization.stored import StoredWeight
 
 LARGEST_SCALE = 448.0
-ROWS_AT_ONCE = 128  # keeps the fp32 copies that quantizing needs below the weight itself
 
 
 def quantize(weight: Tensor, *, tensor_scale: bool = True) -> StoredWeight:
@@ -28,8 +27,9 @@ def quantize(weight: Tensor, *, tensor_scale: bool = True) -> StoredWeight:
     blocks = torch.empty(
         out_features, columns // layout.BLOCK, dtype=torch.float8_e4m3fn, device=weight.device
     )
-    for start in range(0, out_features, ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    step = rows_at_once(weight)
+    for start in range(0, out_features, step):
+        rows = slice(start, start + step)
         payload[rows], blocks[rows] = _quantize_rows(pad(weight[rows], (0, columns - in_features)), scale)
     return _stored(payload, layout.swizzle(blocks), scale, (out_features, in_features))
 
