@@ -83,7 +83,7 @@ def test_each_mode_is_a_model_of_its_own(models: Path, caplog: pytest.LogCapture
 
 
 def test_loading_can_be_watched_and_stopped(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wanvideo.lending.SAY_SECONDS", 0)
+    monkeypatch.setattr("wanvideo.stage_clock.SAY_SECONDS", 0)
     files, cache, told = resolve_models("talk", None, [models]), ModelCache(), []
 
     def say(words: str) -> None:

@@ -1,10 +1,10 @@
 """One job's models, lent through the cache: what to load, on which device, in which dtype."""
 
 import logging
-import time
-from collections.abc import Callable, Hashable, Iterator
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -13,17 +13,32 @@ from wanvideo.checkpoint import load
 from wanvideo.checkpoint.catalog import ModelSet
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.lora_model import wear_loras
-from wanvideo.checkpoint.quantized_linears import Progress
+from wanvideo.checkpoint.quantized_linears import Home
 from wanvideo.checkpoint.requantized import denser_copy
 from wanvideo.effective_mode import as_stored_mode
+from wanvideo.loan import Loan, ModelKey, Room, model_key
+from wanvideo.memory_plan import (
+    IMAGE_ENCODER,
+    RESIDENT,
+    TEXT_ENCODER,
+    TRANSFORMER,
+    VAE_DECODE,
+    VAE_ENCODE,
+    MemoryPlan,
+    SwapPlan,
+)
 from wanvideo.model_cache import ModelCache
 from wanvideo.models.contiguity import contiguity_checked
 from wanvideo.models.mel_band_roformer import MelBandRoformer
-from wanvideo.models.text_encoder import PromptTokenizer
+from wanvideo.models.text_encoder import PromptTokenizer, word_tables
 from wanvideo.models.transformer import WanTransformer
 from wanvideo.options import RMS_NORM
+from wanvideo.placement.residence import Residence
+from wanvideo.plan import GenerationPlan
 from wanvideo.quantization.stored import FORMAT_NAMES
 from wanvideo.registry import QuantizationMode, quantization_modes
+from wanvideo.request import AS_STORED
+from wanvideo.stage_clock import reporter
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -33,7 +48,7 @@ if TYPE_CHECKING:
 Module = TypeVar("Module", bound="nn.Module")
 log = logging.getLogger(__name__)
 
-SAY_SECONDS = 0.5  # between two words about a model that is being loaded
+_VAE = "VAE"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -45,7 +60,8 @@ class JobModels:
     `quantization` is the mode that runs, on its `own_cores` or without them; `as_stored` keeps fp8 weights
     under a 4-bit one; `joins_projections` makes one linear of query, key and value. How the model is dressed
     for the job changes no weight: `rms_norm` is a row of `RMS_NORMS`, and `checks_layout` checks tensors
-    while the model is lent. `say` is told how far loading is, and may raise to stop it.
+    while the model is lent. `memory` tells where weights wait; `working` how many bytes each piece of work
+    takes on the card beside them. `say` is told how far loading is, and may raise to stop it.
     """
 
     files: ModelSet
@@ -58,93 +74,147 @@ class JobModels:
     joins_projections: bool = False
     rms_norm: str = RMS_NORM
     checks_layout: bool = False
+    memory: MemoryPlan = MemoryPlan()
+    working: Mapping[str, int] = field(default_factory=dict)
     say: Callable[[str], None] = lambda _: None
 
     @contextmanager
     def transformer(self) -> Iterator[WanTransformer]:
         """The diffusion model, with the audio module joined on when the task has one; blocks in the job's
-        dtype, their big linears in its quantization mode. The job's LoRAs are on it, and no others.
+        dtype, their big linears in its quantization mode, where the memory plan has them. The job's LoRAs are
+        on it, and no others.
         """
-        parts = [self.files.transformer, *([self.files.audio] if self.files.audio else [])]
-        mode = self._mode()
-        name = f"model ({mode.name})" if mode.store is not None else "model"
-        size = sum(facts.bytes_in(mode, self.dtype.itemsize) for facts in parts)
-        how = (mode.name, mode.accepts, self.own_cores, self.joins_projections)
-        key = self._key(name, parts, self.dtype, *how)
-        lent = self.cache.use(name, key, lambda: self._load_transformer(mode, parts), expected_bytes=size)
-        with lent as model:
-            wear_loras(model, self.files.loras, self.say)
-            with contiguity_checked(model) if self.checks_layout else nullcontext():
-                model.set_rms_norm(self.rms_norm)
-                yield model
+        parts, mode = self._parts(), self._mode()
+        lent = self.cache.use(
+            _model_name(mode),
+            self._transformer_key(mode),
+            lambda: self._load_transformer(mode, parts),
+            Loan(
+                room=self._transformer_room(mode, parts),
+                swap=self.memory.transformer,
+                aside=self.memory.steps_aside,
+            ),
+            dress=lambda model: wear_loras(model, self.files.loras, self.say),
+        )
+        with lent as model, contiguity_checked(model) if self.checks_layout else nullcontext():
+            model.set_rms_norm(self.rms_norm)
+            model.set_chunks(self.memory.chunk_tokens)
+            yield model
+
+    def settle_again(self, transformer: WanTransformer) -> None:
+        """The transformer, which is lent, goes on as this memory plan has it."""
+        self.cache.settle_again(self._transformer_key(self._mode()), self.memory.transformer)
+        transformer.set_chunks(self.memory.chunk_tokens)
+
+    def put_embeddings_away(self, transformer: WanTransformer) -> None:
+        """What embeds the text and the picture leaves the card, if the plan says so, until the model is lent
+        again.
+        """
+        embedder = transformer.condition_embedder
+        if self.memory.text_embedding_leaves:
+            embedder.text_embedder.to("cpu")
+        if self.memory.image_embedding_leaves and embedder.image_embedder is not None:
+            embedder.image_embedder.to("cpu")
 
     def text_encoder(self) -> "AbstractContextManager[UMT5EncoderModel]":
-        """UMT5 in the job's dtype."""
-        facts = self.files.text_encoder
-        return self._lend(
-            "text encoder",
-            [facts],
-            self.dtype,
-            lambda: load.load_text_encoder(facts, dtype=self.dtype, device=self.device),
-        )
+        """UMT5 in the job's dtype; its layers may be streamed, its table of words then stays in main
+        memory.
+        """
+        facts, swap = self.files.text_encoder, self.memory.text_encoder
+
+        def build() -> "Residence[UMT5EncoderModel]":
+            model = load.load_text_encoder(facts, dtype=self.dtype, device=self._first_place(swap))
+            tables = word_tables(model)
+            return Residence(model, self.device, blocks=list(model.encoder.block), lookups=tables)
+
+        return self._lend(TEXT_ENCODER, facts, self.dtype, build, swap=swap)
 
     def tokenizer(self) -> PromptTokenizer:
         """The tokenizer that belongs to the text encoder's file."""
         return load.load_tokenizer(self.files.tokenizer)
 
-    def vae(self) -> "AbstractContextManager[AutoencoderKLWan]":
-        """The VAE, in fp32 as the official talk code has it."""
-        facts = self.files.vae
-        return self._lend("VAE", [facts], torch.float32, lambda: load.load_vae(facts, device=self.device))
+    def vae(self, work: str = VAE_ENCODE) -> "AbstractContextManager[AutoencoderKLWan]":
+        """The VAE, in fp32 as the official talk code has it, for `work`: VAE_ENCODE or VAE_DECODE."""
+        facts, dtype = self.files.vae, torch.float32
+
+        def build() -> "Residence[AutoencoderKLWan]":
+            return self._here(load.load_vae(facts, device=self.device))
+
+        return self._lend(work, facts, dtype, build)
 
     def image_encoder(self) -> "AbstractContextManager[CLIPVisionModel]":
         """CLIP's vision tower; fp16 on a card, as the official code has it."""
         facts = _present(self.files.image_encoder)
         dtype = torch.float32 if self.device == "cpu" else torch.float16
-        return self._lend(
-            "image encoder",
-            [facts],
-            dtype,
-            lambda: load.load_image_encoder(facts, dtype=dtype, device=self.device),
-        )
+
+        def build() -> "Residence[CLIPVisionModel]":
+            return self._here(load.load_image_encoder(facts, dtype=dtype, device=self.device))
+
+        return self._lend(IMAGE_ENCODER, facts, dtype, build)
 
     def speech_encoder(self) -> "AbstractContextManager[Wav2Vec2Model]":
         """wav2vec2 in fp32 on the CPU, as the official code runs it."""
         facts = _present(self.files.speech_encoder)
-        return self._lend("speech encoder", [facts], torch.float32, lambda: load.load_speech_encoder(facts))
+
+        def build() -> "Residence[Wav2Vec2Model]":
+            return Residence(load.load_speech_encoder(facts))
+
+        return self._lend("speech encoder", facts, torch.float32, build)
 
     def vocal_separator(self) -> "AbstractContextManager[MelBandRoformer]":
         """MelBand RoFormer in fp32, which leaves memory when it comes back: it works once in a job."""
         facts = _present(self.files.vocal_separator)
-        return self._lend(
-            "vocal separator",
-            [facts],
-            torch.float32,
-            lambda: load.load_vocal_separator(facts, device=self.device),
-            keep=False,
-        )
+
+        def build() -> Residence[MelBandRoformer]:
+            return self._here(load.load_vocal_separator(facts, device=self.device))
+
+        return self._lend("vocal separator", facts, torch.float32, build, keep=False)
+
+    def _here(self, model: Module) -> Residence[Module]:
+        return Residence(model, self.device)
+
+    def _first_place(self, swap: SwapPlan) -> str:
+        """Where a model is loaded to that is settled afterwards."""
+        return "cpu" if swap.blocks else self.device
 
     def _lend(
         self,
-        name: str,
-        parts: list[CheckpointFacts],
+        work: str,
+        facts: CheckpointFacts,
         dtype: torch.dtype,
-        build: Callable[[], Module],
+        build: Callable[[], Residence[Module]],
+        *,
+        swap: SwapPlan = RESIDENT,
         keep: bool = True,
     ) -> AbstractContextManager[Module]:
-        size = sum(facts.num_parameters for facts in parts) * dtype.itemsize
-        key = self._key(name, parts, dtype)
+        name = _VAE if work in (VAE_ENCODE, VAE_DECODE) else work
+        room = self._room(facts.num_parameters * dtype.itemsize, swap.blocks / max(1, facts.num_layers), work)
+        key = self._key(name, [facts], dtype)
+        return self.cache.use(name, key, build, Loan(room=room, swap=swap, keep=keep))
 
-        def ready() -> Module:
-            return build().eval().requires_grad_(False)
+    def _room(self, weights: int, share: float, work: str) -> Room:
+        """Of weights that wait in main memory to that `share`."""
+        if self.device == "cpu":
+            return Room(host_bytes=weights)
+        waiting = int(weights * share)
+        return Room(
+            device_bytes=weights - waiting, host_bytes=waiting, working_bytes=self.working.get(work, 0)
+        )
 
-        return self.cache.use(name, key, ready, expected_bytes=size, keep=keep)
+    def _transformer_room(self, mode: QuantizationMode, parts: list[CheckpointFacts]) -> Room:
+        weights = sum(facts.bytes_in(mode, self.dtype.itemsize) for facts in parts)
+        return self._room(weights, self.memory.transformer.blocks / parts[0].num_layers, TRANSFORMER)
 
-    def _key(
-        self, name: str, parts: list[CheckpointFacts], dtype: torch.dtype, *more: Hashable
-    ) -> tuple[Hashable, ...]:
+    def _parts(self) -> list[CheckpointFacts]:
+        return [self.files.transformer, *([self.files.audio] if self.files.audio else [])]
+
+    def _transformer_key(self, mode: QuantizationMode) -> ModelKey:
+        how = (mode.name, mode.accepts, self.own_cores, self.joins_projections)
+        return self._key(_model_name(mode), self._parts(), self.dtype, *how)
+
+    def _key(self, name: str, parts: list[CheckpointFacts], dtype: torch.dtype, *more: Hashable) -> ModelKey:
         files = [file for facts in parts for file in facts.files]
-        return (name, tuple((file, file.stat().st_mtime_ns) for file in files), dtype, self.device, *more)
+        return model_key(files, name, dtype, self.device, *more)
 
     def _mode(self) -> QuantizationMode:
         table = quantization_modes()
@@ -153,38 +223,63 @@ class JobModels:
             mode = replace(mode, make_linear=mode.cores.make_linear)
         return replace(mode, accepts=frozenset(FORMAT_NAMES)) if self.as_stored else mode
 
-    def _load_transformer(self, mode: QuantizationMode, parts: list[CheckpointFacts]) -> WanTransformer:
+    def _load_transformer(
+        self, mode: QuantizationMode, parts: list[CheckpointFacts]
+    ) -> Residence[WanTransformer]:
         if mode.store is not None:
             kind = mode.name.partition("_")[0].upper()
             log.info("[INFO] %s quantization mode enabled (%s)", kind, mode.name)
         if not self.as_stored:
-            again = self.reporter("re-quantizing", "tensors")
+            again = reporter(self.say, "re-quantizing", "tensors")
             parts = [denser_copy(facts, mode, self.device, again) for facts in parts]
         model = load.load_transformer(
             parts[0],
             parts[1] if len(parts) > 1 else None,
             dtype=self.dtype,
-            device=self.device,
+            device="cpu" if self.memory.quantizes_on_host else self.device,
             mode=mode,
-            progress=self.reporter("loading the model", "layers"),
+            home=self._home(parts[0].num_layers),
+            progress=reporter(self.say, "loading the model", "layers"),
         )
         if self.joins_projections:
             for reason, count in model.join_projections().items():
                 log.warning("[INFO] %d groups of projections are not fused: %s", count, reason)
-        return model
+        return Residence(model, self.device, blocks=list(model.blocks))
 
-    def reporter(self, work: str, things: str) -> Progress:
-        """A callback that says how far the work is, a few times a second."""
-        said = time.monotonic()
+    def _home(self, blocks: int) -> Home:
+        """Swapped blocks go to main memory one weight after the other: they may not all fit on the card."""
+        first = blocks - self.memory.transformer.blocks
+        own = "cpu" if self.memory.quantizes_on_host else self.device
+        return lambda name: "cpu" if block_number(name) >= first else own
 
-        def report(done: int, total: int) -> None:
-            nonlocal said
-            if time.monotonic() - said >= SAY_SECONDS:
-                said = time.monotonic()
-                self.say(f"{work}: {done} of {total} {things}")
-                log.info("[LOAD] %s: %d of %d %s", work, done, total, things)
 
-        return report
+def job_models(plan: GenerationPlan, cache: ModelCache, say: Callable[[str], None]) -> JobModels:
+    """The models of a plan, out of the cache."""
+    return JobModels(
+        files=plan.models,
+        cache=cache,
+        device=plan.device,
+        dtype=DTYPES[plan.dtype],
+        quantization=plan.quantization,
+        own_cores=plan.own_cores,
+        as_stored=plan.options.requantize == AS_STORED,
+        joins_projections=plan.fuse_qkv_projections,
+        rms_norm=plan.options.rms_norm_function,
+        checks_layout=plan.options.force_contiguous_tensors,
+        memory=plan.memory,
+        working=plan.forecast.working,
+        say=say,
+    )
+
+
+def _model_name(mode: QuantizationMode) -> str:
+    return f"model ({mode.name})" if mode.store is not None else "model"
+
+
+def block_number(name: str) -> int:
+    """Of the block that a tensor of this name belongs to; -1 outside the blocks."""
+    found = re.match(r"blocks\.(\d+)\.", name)
+    return int(found[1]) if found else -1
 
 
 def _present(facts: CheckpointFacts | None) -> CheckpointFacts:

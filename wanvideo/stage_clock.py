@@ -1,12 +1,32 @@
 """Where the time of a job goes, and the events that tell about it."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from wanvideo.request import ProgressEvent
 
+log = logging.getLogger(__name__)
+
+SAY_SECONDS = 0.5  # between two words about a model that is being loaded
 Progress = Callable[[ProgressEvent], None]
+
+
+def reporter(say: Callable[[str], None], work: str, things: str) -> Callable[[int, int], None]:
+    """A callback (done, all) that says how far the work is, a few times a second; `say` may raise to stop
+    it.
+    """
+    said = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SAY_SECONDS:
+            said = time.monotonic()
+            say(f"{work}: {done} of {total} {things}")
+            log.info("[LOAD] %s: %d of %d %s", work, done, total, things)
+
+    return report
 
 
 class StageClock:
@@ -21,6 +41,11 @@ class StageClock:
         self._begun = self._entered = time.perf_counter()
         self._stage: str | None = None
         self._seconds: dict[str, float] = {}
+
+    @property
+    def stage(self) -> str:
+        """The one that goes on; empty before the first."""
+        return self._stage or ""
 
     def enter(self, stage: str) -> None:
         """A new stage begins."""

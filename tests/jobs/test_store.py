@@ -1,5 +1,6 @@
 """Claiming, leases, stopping and restarts, on a real queue file."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 from wanvideo.errors import UserError
 from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, STOPPED, Job
-from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore
+from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore, unload_models
 from wanvideo.request import GenerationRequest, RuntimeOptions, read_options, read_request
 
 ROOT = Path(__file__).parents[2]
@@ -207,3 +208,42 @@ def test_a_queue_that_cannot_be_opened_is_said_in_a_sentence(tmp_path: Path, con
     (tmp_path / "file" if content is None else path).write_bytes(content or b"")
     with pytest.raises(UserError, match="another output folder"):
         JobStore(path)
+
+
+def test_unloading_is_asked_for_and_answered(store: JobStore) -> None:
+    assert store.unload_state() == (None, None)
+    first = store.request_unload()
+    assert JobStore(store.path).unload_state() == (first, None)
+    second = store.request_unload()
+    store.unloaded(first)
+    assert store.unload_state() == (second, None), "what was asked for since is not done yet"
+    store.unloaded(second)
+    requested, done = store.unload_state()
+    assert requested == second and done is not None and done >= second
+
+
+def test_a_queue_of_an_older_version_learns_to_unload(store: JobStore) -> None:
+    number = store.add(REQUEST, OPTIONS)
+    with sqlite3.connect(store.path) as database:
+        database.execute("DROP TABLE unloading")
+    newer = JobStore(store.path)
+    assert newer.unload_state() == (None, None)
+    newer.unloaded(newer.request_unload())
+    assert state(newer, number) == QUEUED
+
+
+def test_a_command_waits_for_the_worker_and_not_for_ever(store: JobStore, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere" / "queue.sqlite"
+    assert not unload_models(nowhere) and not nowhere.parent.exists()
+    assert not unload_models(store.path, wait_seconds=0.05)
+
+    def answer() -> None:
+        while store.unload_state()[0] == asked:
+            time.sleep(0.01)
+        store.unloaded(store.unload_state()[0] or 0)
+
+    asked = store.unload_state()[0]
+    worker = threading.Thread(target=answer)
+    worker.start()
+    assert unload_models(store.path, wait_seconds=20)
+    worker.join()

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -166,6 +167,43 @@ def test_memory_that_ran_out_is_freed_for_the_next_job(store: JobStore, options:
     job = get(store, number)
     assert job.state == FAILED and "64 × 64, 9 frames" in job.error and "CUDA" not in job.error
     assert left == [0, 0]
+
+
+def test_the_card_shows_what_was_carried_out(store: JobStore, options: RuntimeOptions) -> None:
+    def short(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
+        made = generate(plan, cache, progress)
+        return replace(made, plan=replace(made.plan, notes=("the memory was short",)))
+
+    number = store.add(ball(), options)
+    work(store, short, lambda: get(store, number).state == DONE)
+    assert get(store, number).result["notes"] == ["the memory was short"]
+
+
+def test_models_are_unloaded_when_somebody_asks(store: JobStore, options: RuntimeOptions) -> None:
+    """Between two jobs, and by a worker that has nothing to do; a request is answered once."""
+    held: list[int] = []
+    caches: list[ModelCache] = []
+
+    def watched(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
+        caches.append(cache)
+        held.append(cache.bytes)
+        if len(held) == 2:
+            store.request_unload()
+        return generate(plan, cache, progress)
+
+    numbers = [store.add(ball(), options) for _ in range(3)]
+
+    def idle_and_unloaded() -> bool:
+        if get(store, numbers[-1]).state != DONE:
+            return False
+        if store.unload_state()[1] is not None and caches[0].bytes:
+            store.request_unload()
+        return not caches[0].bytes
+
+    store.request_unload()
+    work(store, watched, idle_and_unloaded)
+    assert held[0] == held[2] == 0 and held[1] > 0
+    assert store.unload_state()[1] is not None
 
 
 def test_a_leaving_worker_puts_its_job_back(store: JobStore, options: RuntimeOptions) -> None:

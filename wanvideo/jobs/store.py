@@ -20,6 +20,8 @@ from wanvideo.request import GenerationRequest, RuntimeOptions, to_mapping
 LEASE_SECONDS = 20.0
 MOST_ATTEMPTS = 2
 BUSY_SECONDS = 15.0
+UNLOAD_SECONDS = 5.0  # that a command waits for a worker to unload; one without a job does it at once
+ASK_SECONDS = 0.1
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -30,6 +32,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     output TEXT, progress TEXT NOT NULL DEFAULT '{}', preview TEXT, result TEXT NOT NULL DEFAULT '{}',
     error TEXT NOT NULL DEFAULT ''
 )"""
+_UNLOADING = "CREATE TABLE IF NOT EXISTS unloading (requested REAL NOT NULL, done REAL)"  # one row, or none
 _COLUMNS = (
     "id, state, request, options, created, started, ended, worker, attempts, stop_requested, "
     "output, progress, preview, result, error"
@@ -54,6 +57,7 @@ class JobStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing() as database:
                 database.execute(_SCHEMA)
+                database.execute(_UNLOADING)
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
             problem = f"the queue can't be kept in the output folder: {reason}"
@@ -150,6 +154,24 @@ class JobStore:
                 "UPDATE jobs SET stop_requested = 1 WHERE id = ? AND state = 'running'", (job_id,)
             )
 
+    def request_unload(self) -> float:
+        """Every worker drops its models as soon as it has no job; returns the time of the request."""
+        now = time.time()
+        with self._writing() as database:
+            database.execute("DELETE FROM unloading")
+            database.execute("INSERT INTO unloading (requested) VALUES (?)", (now,))
+        return now
+
+    def unload_state(self) -> tuple[float | None, float | None]:
+        """When unloading was last asked for, and when a worker did it; None where it was not."""
+        row = self._database().execute("SELECT requested, done FROM unloading").fetchone()
+        return row or (None, None)
+
+    def unloaded(self, requested: float) -> None:
+        """A worker has done what was asked for at that time."""
+        with self._writing() as database:
+            database.execute("UPDATE unloading SET done = ? WHERE requested = ?", (time.time(), requested))
+
     def get(self, job_id: int) -> Job | None:
         """The job of that number."""
         jobs = self._select("WHERE id = ?", job_id)
@@ -206,6 +228,20 @@ class JobStore:
             database.execute("PRAGMA synchronous = NORMAL")
             self._local.database = database
         return database
+
+
+def unload_models(queue: Path, wait_seconds: float = UNLOAD_SECONDS) -> bool:
+    """Ask the worker of a queue to drop its models. Whether it has done so within the wait: one that has a
+    job does it afterwards, and without a worker no models are loaded. Raises UserError for a file that is no
+    queue.
+    """
+    if not queue.exists():
+        return False
+    store = JobStore(queue)
+    requested, end = store.request_unload(), time.monotonic() + wait_seconds
+    while store.unload_state() == (requested, None) and time.monotonic() < end:
+        time.sleep(ASK_SECONDS)
+    return store.unload_state()[1] is not None
 
 
 def _job(row: tuple[Any, ...]) -> Job:

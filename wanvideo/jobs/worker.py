@@ -24,6 +24,7 @@ from wanvideo.hardware import probe_hardware
 from wanvideo.jobs.job import Job
 from wanvideo.jobs.report import JobReport
 from wanvideo.jobs.store import JobStore
+from wanvideo.memory.room import with_own_memory
 from wanvideo.model_cache import ModelCache, open_cache
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
@@ -50,7 +51,10 @@ def worker_name(pid: int) -> str:
 def run_worker(store: JobStore, *, generate: Generate, name: str, leaving: Event) -> None:
     """Work through the queue until `leaving` is set. `generate` is called as `pipeline.generate`."""
     cache = open_cache(probe_hardware())
+    requested, done = store.unload_state()
+    answered = requested if done else None
     while not leaving.is_set():
+        answered = _unload_if_asked(store, cache, answered)
         job = store.claim(name)
         if job is None:
             leaving.wait(IDLE_SECONDS)
@@ -74,7 +78,8 @@ def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event
     try:
         wanted = Path(job.output) if job.output else None
         request, options = read_request(job.request), read_options(job.options)
-        (plan,) = prepare(request, options, wanted, tries_kernels=True)
+        machine = with_own_memory(probe_hardware(), _held_bytes())
+        (plan,) = prepare(request, options, wanted, tries_kernels=True, machine=machine)
         store.set_output(job, plan.output)
         return _make_video(store, job, plan, make, leaving)
     except UserError as error:
@@ -106,9 +111,16 @@ def _make_video(
         store.fail(job, _TOO_LARGE.format(**size))
         return True
     else:
-        store.finish(job, _result(plan, made.output, made.seconds, made.stages))
+        store.finish(job, _result(made.plan, made.output, made.seconds, made.stages))
         log.info("job %d: done in %.1f s, %s", job.id, made.seconds, made.output)
     return False
+
+
+def _held_bytes() -> int:
+    """What PyTorch has of the card in this process, most of it in models that can make way."""
+    import torch
+
+    return torch.cuda.memory_reserved() if torch.cuda.is_initialized() else 0
 
 
 def _memory_errors() -> tuple[type[Exception], ...]:
@@ -125,8 +137,18 @@ def _stop(store: JobStore, job: Job, plan: GenerationPlan) -> None:
     store.stop(job, _result(plan, kept, None, {}) if kept else {})
 
 
+def _unload_if_asked(store: JobStore, cache: ModelCache, answered: float | None) -> float | None:
+    """The time of the last request; `answered` is that of the last one that this worker saw."""
+    requested, _ = store.unload_state()
+    if requested is not None and requested != answered:
+        log.info("models are unloaded, as was asked")
+        _free_memory(cache)
+        store.unloaded(requested)
+    return requested
+
+
 def _free_memory(cache: ModelCache) -> None:
-    """What a job that did not fit left behind would keep every later one from fitting."""
+    """Models, and what a job that did not fit left behind: it would keep every later one from fitting."""
     import torch
 
     cache.unload()

@@ -63,6 +63,13 @@ def widen_feed_forward(model: UMT5EncoderModel) -> UMT5EncoderModel:
     return model
 
 
+def word_tables(model: UMT5EncoderModel) -> list[nn.Embedding]:
+    """The modules that look up the rows of words: two names of one table of 2 GB."""
+    table = model.shared.weight
+    tables = (module for module in model.modules() if isinstance(module, nn.Embedding))
+    return [module for module in tables if module.weight is table]
+
+
 def _to_fp32(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     return output.float()
 
@@ -74,6 +81,7 @@ def encode_prompt(model: UMT5EncoderModel, tokenizer: PromptTokenizer, prompt: s
     The transformer pads with zeros to 512. Encoding without padding gives the same rows as the official way,
     which pads first and masks: masked keys have no weight in the softmax.
     """
-    ids = torch.tensor([tokenizer.encode(prompt)], device=model.device)
+    device = model.encoder.final_layer_norm.weight.device  # the table of words may be elsewhere
+    ids = torch.tensor([tokenizer.encode(prompt)], device=device)
     rows: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     return rows[0]
