@@ -39,7 +39,7 @@ REAL = ModelSet(
     name="wan_i2v",
     profile=ModelProfile(label="Wan"),
     transformer=checkpoint("transformer", "wan_i2v"),
-    vae=checkpoint("vae", "vae"),
+    vae=replace(checkpoint("vae", "vae"), dim=96),
     text_encoder=checkpoint("text_encoder", "umt5"),
     tokenizer=Path("models/spiece.model"),
 )

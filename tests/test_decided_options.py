@@ -134,7 +134,7 @@ def every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     table = {
         name: replace(row, unavailable_reason=lambda _: None) for name, row in attention_backends().items()
     }
-    monkeypatch.setattr("wanvideo.plan.attention_backends", lambda: table)
+    monkeypatch.setattr("wanvideo.ways.attention_backends", lambda: table)
 
 
 @pytest.mark.usefixtures("every_backend")

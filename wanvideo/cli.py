@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from wanvideo.cli_answer import TERMINAL
+from wanvideo.cli_flags import add_fields, read_flags
 from wanvideo.cli_models import add_flags, run_models
 from wanvideo.cli_selftest import report_lines, run_selftest
 from wanvideo.errors import Cancelled, UserError
 from wanvideo.fallback import obstacle
-from wanvideo.fields import read_values
-from wanvideo.hardware import probe_hardware
+from wanvideo.hardware import Hardware, probe_hardware
+from wanvideo.jobs.job import queue_file
+from wanvideo.jobs.store import unload_models
+from wanvideo.known_cards import assumed
+from wanvideo.memory.kept import keep_rates
 from wanvideo.model_cache import ModelCache, open_cache
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
-from wanvideo.presets import ALL_FIELDS, join_layers, load_preset, read_request_file
+from wanvideo.presets import join_layers, load_preset, read_request_file
 from wanvideo.progress_bar import ProgressBar, stoppable
 from wanvideo.proof.kept import ATTENTION, QUANTIZATION, read_proofs
 from wanvideo.registry import attention_backends, quantization_modes
-from wanvideo.wording import describe_machine, describe_plan, model_files
+from wanvideo.request import OPTION_FIELDS
+from wanvideo.wording import describe_machine, describe_plan, describe_rates, model_files
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +73,50 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     preset = load_preset(DEMO_PRESET)
-    request, options = join_layers([preset.request, preset.options])
+    request, options = join_layers(preset.layers())
     _make(prepare(request, options, arguments.output, tries_kernels=True), as_json=arguments.json)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    plans, out = _plans(arguments), _human(arguments.json)
+    card = arguments.assume_gpu
+    machine = assumed(probe_hardware(), card) if card is not None else None
+    plans, out = _plans(arguments, machine=machine), _human(arguments.json)
     for plan in plans:
         for subject, sentence in describe_plan(plan):
             print(f"{subject + ':':<18} {sentence}", file=out)
         _print_notes(plan, out)
     if arguments.json:
         _print_json([{**_report(plan), "files": model_files(plan)} for plan in plans])
+
+
+def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--assume-gpu", metavar="NAME", help='plan for another card, as "RTX 4090"')
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from wanvideo.memory.measure import measure_rates  # its functions load torch
+
+    machine, out = probe_hardware(), _human(arguments.json)
+    proven = read_proofs(machine).attention.values()
+    rates = measure_rates(machine, proven, lambda what: print(f"measuring {what} ...", file=sys.stderr))
+    kept = keep_rates(machine, rates)
+    print("\n".join(describe_rates(rates)), f"Kept in {kept}.", sep="\n", file=out)
+    if arguments.json:
+        print(json.dumps(asdict(rates)))
+
+
+def _unload(arguments: argparse.Namespace) -> None:
+    queue = queue_file(arguments.output_dir)
+    done = unload_models(queue)
+    words = "The models were unloaded." if done else "Nothing to unload now; a running job is finished first."
+    print(words, file=_human(arguments.json))
+    if arguments.json:
+        print(json.dumps({"unloaded": done}))
+
+
+def _unload_flags(parser: argparse.ArgumentParser) -> None:
+    default = OPTION_FIELDS["output_dir"].default
+    parser.add_argument("--output-dir", default=default, metavar="D", help="whose queue is asked")
 
 
 def _hardware(arguments: argparse.Namespace) -> None:
@@ -158,38 +195,19 @@ def _make_one(plan: GenerationPlan, cache: ModelCache) -> tuple[Path, float]:
     return result.output, result.seconds
 
 
-def _plans(arguments: argparse.Namespace, *, carried_out: bool = False) -> tuple[GenerationPlan, ...]:
+def _plans(
+    arguments: argparse.Namespace, *, carried_out: bool = False, machine: Hardware | None = None
+) -> tuple[GenerationPlan, ...]:
     """Preset, then request file, then flags and --set."""
-    layers: list[Mapping[str, Any]] = []
-    if arguments.preset:
-        preset = load_preset(arguments.preset)
-        layers += [preset.request, preset.options]
+    given: list[Mapping[str, Any]] = []
     if arguments.request:
-        layers.append(read_request_file(arguments.request))
-    request, options = join_layers([*layers, _flags(arguments)])
-    return prepare(request, options, arguments.output, tries_kernels=carried_out)
-
-
-def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Flags, then --set in the order given; the last word on a field counts."""
-    given = vars(arguments)
-    values = read_values(
-        ALL_FIELDS, {name: given[name] for name in ALL_FIELDS if given.get(name) is not None}
-    )
-    for setting in arguments.set:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError("--set needs FIELD=VALUE", value=setting)
-        values |= read_values(ALL_FIELDS, {name: _structured(value)})
-    return values
-
-
-def _structured(text: str) -> Any:
-    """The list that a text in JSON's brackets stands for (files, boxes, numbers), else the text itself."""
-    try:
-        return json.loads(text) if text.startswith("[") else text
-    except ValueError:
-        return text
+        given.append(read_request_file(arguments.request))
+    given.append(read_flags(arguments))
+    if arguments.preset:
+        task = next((layer["task"] for layer in reversed(given) if "task" in layer), None)
+        given = [*load_preset(arguments.preset).layers(task), *given]
+    request, options = join_layers(given)
+    return prepare(request, options, arguments.output, tries_kernels=carried_out, machine=machine)
 
 
 def _report(plan: GenerationPlan) -> dict[str, Any]:
@@ -234,36 +252,10 @@ def _parser() -> argparse.ArgumentParser:
         if command.output:
             added.add_argument("--output", type=Path, metavar="FILE", help="the mp4 to make")
         if command.fields:
-            _add_fields(added)
+            add_fields(added)
         if command.flags:
             command.flags(added)
     return parser
-
-
-def _add_fields(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", metavar="NAME", help="start from a preset")
-    parser.add_argument("--request", type=Path, metavar="FILE.json", help="then take the fields of this file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field, by name or alias"
-    )
-    for row in ALL_FIELDS.values():
-        if row.flag is None:
-            continue
-        words = row.help.replace("%", "%%")
-        if row.kind == "bool":
-            parser.add_argument(row.flag, dest=row.name, action="store_const", const=True, help=words)
-        elif row.kind in _LISTS:
-            metavar = _METAVARS[row.kind]
-            parser.add_argument(
-                row.flag, dest=row.name, action="extend", nargs="+", metavar=metavar, help=words
-            )
-        else:
-            parser.add_argument(row.flag, dest=row.name, metavar=_METAVARS.get(row.kind, "VALUE"), help=words)
-
-
-_LISTS = ("paths", "loras")
-_METAVARS = {"path": "PATH", "int": "N", "float": "X", "floats": "X", "name": "NAME"}
-_METAVARS |= {"paths": "FILE", "loras": "LORA"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,10 +273,16 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command(run=_demo, help="make the bundled talking picture", output=True),
     "generate": Command(run=_generate, help="make a video", output=True, fields=True),
     "plan": Command(
-        run=_plan, help="show what generate would do, without loading a model", output=True, fields=True
+        run=_plan,
+        help="show what generate would do, without loading a model",
+        output=True,
+        fields=True,
+        flags=_plan_flags,
     ),
     "hardware": Command(run=_hardware, help="show this machine and which options it can run"),
     "models": Command(run=_models, help="list, check, download and convert model files", flags=add_flags),
+    "unload": Command(run=_unload, help="let the page's worker drop its loaded models", flags=_unload_flags),
+    "calibrate": Command(run=_calibrate, help="measure this machine's speed, for forecasts of time"),
     "selftest": Command(
         run=_selftest,
         help="test every attention backend and quantization mode on this machine",

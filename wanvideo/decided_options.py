@@ -3,15 +3,16 @@ each option that comes to nothing, or to something else. Pure arithmetic.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from wanvideo.effective_mode import EffectiveMode, StoredFormat
+from wanvideo.effective_mode import EffectiveMode, StoredFormat, as_stored_mode
 from wanvideo.errors import UserError
-from wanvideo.fallback import AUTO
+from wanvideo.fallback import AUTO, AUTO_NAMES
 from wanvideo.geometry import SIZE_STEP, latent_frames
 from wanvideo.hardware import Hardware
+from wanvideo.known_cards import is_assumed
 from wanvideo.options import FP16_FAST, RMS_NORM
-from wanvideo.registry import AttentionBackend, AttentionPlace
+from wanvideo.registry import AttentionBackend, AttentionPlace, attention_backends, quantization_modes
 from wanvideo.request import REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 from wanvideo.torch_switches import FP16_ACCUMULATION_SINCE, TorchSwitches, torch_version
 
@@ -28,6 +29,26 @@ class DecidedOptions:
     switches: TorchSwitches
     fuse_qkv_projections: bool
     notes: tuple[str, ...]
+
+
+def without_tuning(options: RuntimeOptions) -> RuntimeOptions:
+    """The options themselves, or with `auto_hardware_tuning` off what is plain in the place of "auto": exact
+    attention, weights as in the file.
+    """
+    if options.auto_hardware_tuning:
+        return options
+    attention, quantization = options.attention, options.quantization
+    if attention in AUTO_NAMES:
+        attention = next(row.name for row in attention_backends().values() if row.fallback is None)
+    if quantization in AUTO_NAMES:
+        quantization = as_stored_mode(quantization_modes()).name
+    return replace(options, attention=attention, quantization=quantization)
+
+
+def about_assumed(machine: Hardware) -> Iterator[str]:
+    """That nothing was tried on a card that is not here."""
+    if is_assumed(machine):
+        yield f"{machine.gpus[0].name} is assumed: nothing was tested on it, all that follows is expected"
 
 
 def decide_options(

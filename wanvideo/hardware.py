@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,16 @@ BF16_CAPABILITY = (8, 0)  # cards before Ampere multiply bf16 very slowly
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One NVIDIA card, as NVML reports it (no CUDA context is opened)."""
+    """One NVIDIA card, as NVML reports it (no CUDA context is opened). `held_bytes`: what this program and
+    those it started have of it, as far as NVML tells; a job may have that as well.
+    """
 
     name: str
     compute_capability: tuple[int, int]
     total_bytes: int
     free_bytes: int
     driver: str
+    held_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +59,14 @@ def probe_hardware() -> Hardware:
     """Ask NVML and the operating system. A machine without an NVIDIA driver simply has no cards.
 
     CUDA's own order is by speed; it is told NVML's order, so that the first card here is torch's cuda:0. CUDA
-    reads that when it starts, which is later, in this process and in those it starts.
+    reads that when it starts, which is later, in this process and in those it starts. So does PyTorch's
+    allocator, whose segments then grow in place: blocks of many sizes leave no holes that nothing fits into.
     """
     import psutil
 
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if sys.platform == "linux":  # elsewhere PyTorch does not have it
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     memory = psutil.virtual_memory()
     return Hardware(
         gpus=_probe_gpus(),
@@ -139,10 +146,24 @@ def _describe(card: Any) -> Gpu | None:
             total_bytes=total,
             free_bytes=free,
             driver=pynvml.nvmlSystemGetDriverVersion(),
+            held_bytes=_held_bytes(card),
         )
     except pynvml.NVMLError as error:
         log.warning("a card is left out, NVML says: %s", error)
         return None
+
+
+def _held_bytes(card: Any) -> int:
+    """Windows does not tell, and a container has other numbers for its processes."""
+    import psutil
+    import pynvml
+
+    ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    try:
+        running = pynvml.nvmlDeviceGetComputeRunningProcesses(card)
+    except pynvml.NVMLError:
+        return 0
+    return sum(process.usedGpuMemory or 0 for process in running if process.pid in ours)
 
 
 def _memory(card: Any) -> tuple[int, int]:

@@ -3,36 +3,34 @@
 Pure arithmetic: no GPU, no files, no torch.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wanvideo.cache_folder import REQUANTIZED, cache_folder
 from wanvideo.checkpoint.catalog import ModelSet
-from wanvideo.checkpoint.inspect import CheckpointFacts
-from wanvideo.checks import check_made, check_request
-from wanvideo.decided_options import decide_options, first_place
-from wanvideo.defaults import NATIVE_SIZES, SPEECH_FPS
+from wanvideo.checks import check_request
+from wanvideo.decided_options import first_place
 from wanvideo.downloads.catalog import MELBAND
-from wanvideo.effective_mode import EffectiveMode, WantedMode, effective_mode, makes_denser
 from wanvideo.errors import UserError
-from wanvideo.fallback import choose
-from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_tier
+from wanvideo.extent import Extent, decide_extent
 from wanvideo.hardware import Hardware
 from wanvideo.idle_fields import idle_fields
 from wanvideo.inputs import InputFacts
 from wanvideo.lora_plan import describe_loras, lora_notes
-from wanvideo.media.probe import PictureFacts, VideoFacts
-from wanvideo.model_cache import WEIGHTS_SHARE
+from wanvideo.memory.decide import decide_memory
+from wanvideo.memory.kept import known_speed
+from wanvideo.memory.rates import matmul_class
+from wanvideo.memory.remarks import effective_memory
+from wanvideo.memory.sizes import model_sizes
+from wanvideo.memory.work import Job, job_kind, work_of
+from wanvideo.memory_plan import Forecast, MemoryPlan
 from wanvideo.proof.kept import MachineProofs
-from wanvideo.registry import AttentionBackend, attention_backends, quantization_modes
-from wanvideo.request import AS_STORED, REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOptions
+from wanvideo.request import REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOptions
 from wanvideo.settings import Settings, make_settings, may_start_from_video, step_slice, with_defaults
 from wanvideo.torch_switches import TorchSwitches
-from wanvideo.windows import Window, plan_windows
-
-DENSE_BYTES = 2  # of a weight in bf16 or fp16
+from wanvideo.ways import Ways, decide_ways, requantized_bytes
+from wanvideo.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +57,8 @@ class GenerationPlan:
     quantization: str
     own_cores: bool
     fuse_qkv_projections: bool
+    memory: MemoryPlan
+    forecast: Forecast
     output: Path
     notes: tuple[str, ...]
 
@@ -93,8 +93,19 @@ class GenerationPlan:
         has_audio_guidance = self.request.task == TALK and self.settings.audio_guidance_scale != 1
         return 1 + (self.settings.guidance_scale[0] != 1) + has_audio_guidance
 
+    @property
+    def kind(self) -> str:
+        """What jobs that go alike have in common, for measurements of one to tell of another."""
+        return job_kind(self.task, self.models, self.quantization, self.attention)
+
     def effective(self) -> dict[str, Any]:
         """What really ran, for the metadata, the result card and `--json`."""
+        return {**self.shaping(), **effective_memory(self.memory, self.forecast)}
+
+    def shaping(self) -> dict[str, Any]:
+        """The part of it that shapes the frames. Where weights wait does not: a job that goes on after a
+        break, when less memory is free, takes up its windows.
+        """
         settings, scales = self.settings, self.settings.guidance_scale
         return {
             "model": self.models.name,
@@ -133,105 +144,78 @@ def make_plan(
     output: Path,
     proofs: MachineProofs | None = None,
 ) -> GenerationPlan:
-    """Decide everything. `request.seed` must be set; `proofs` tells how trials went on this machine. Raises
-    UserError for what can't be done.
+    """Decide everything. `request.seed` must be set; `proofs` tells how trials went on this machine, and
+    `MachineKnowledge` how fast it is, too. Raises UserError for what can't be done.
     """
-    notes: list[str] = []
     check_request(request, options, facts)
     asked = with_defaults(request, models.profile.defaults)
     steps = step_slice(request, asked["num_inference_steps"])
-    total_frames, windows = _length(request, asked, facts)
-    source = _source(request, facts, steps)
-    height, width = _size(request, source, models)
-    check_made(request, source, height, width, total_frames)
-    settings = make_settings(request, asked, steps, quality_tier(height, width), windows[0].frames)
-    notes += [sentence.rstrip(".") for sentence in models.passed_over]
-    notes += idle_fields(request, settings, len(windows))
-    backend = _attention(options, machine, proofs, notes)
-    mode = _quantization(options, models, machine, proofs)
-    place = first_place(request, options, len(settings.steps), (windows[0].frames, height, width))
-    decided = decide_options(options, machine, backend, mode, models.transformer.stored, place)
-    notes += _separator_missing(request, options, models)
-    notes += lora_notes(request, models, settings, mode.mode)
+    extent = decide_extent(request, asked, facts, models, steps)
+    settings = make_settings(request, asked, steps, extent.tier, extent.window_frames)
+    place = first_place(request, options, len(settings.steps), extent.window_size)
+    ways = decide_ways(options, models, machine, proofs, place)
+    job = _job(request, options, settings, models, extent, ways)
+    kept_bytes = requantized_bytes(options, models, ways.mode.mode)
+    memory = decide_memory(job, options, machine, known_speed(proofs), kept_bytes)
     return GenerationPlan(
         request=request,
         options=options,
         models=models,
         settings=settings,
-        width=width,
-        height=height,
-        total_frames=total_frames,
-        windows=windows,
-        prompts=_prompts(request.prompt, len(windows)),
+        width=extent.width,
+        height=extent.height,
+        total_frames=extent.total_frames,
+        windows=extent.windows,
+        prompts=extent.prompts,
         seed=request.seed,
         device=machine.device,
-        dtype=decided.dtype,
-        switches=decided.switches,
-        attention=backend.name,
-        quantization=mode.mode.name,
-        own_cores=mode.own_cores,
-        fuse_qkv_projections=decided.fuse_qkv_projections,
+        dtype=ways.decided.dtype,
+        switches=ways.decided.switches,
+        attention=ways.backend.name,
+        quantization=ways.mode.mode.name,
+        own_cores=ways.mode.own_cores,
+        fuse_qkv_projections=ways.decided.fuse_qkv_projections,
+        memory=memory.memory,
+        forecast=memory.forecast,
         output=output,
-        notes=(*notes, *mode.notes, *decided.notes),
+        notes=(
+            *_about_request(request, options, settings, models, extent),
+            *ways.notes,
+            *lora_notes(request, models, settings, ways.mode.mode),
+            *memory.notes,
+        ),
     )
 
 
-def _attention(
-    options: RuntimeOptions, machine: Hardware, proofs: MachineProofs | None, notes: list[str]
-) -> AttentionBackend:
-    table, known = attention_backends(), proofs.attention if proofs else None
-    return choose(table, options.attention, "attention", machine, options.strict, notes, known)
+def _job(
+    request: GenerationRequest,
+    options: RuntimeOptions,
+    settings: Settings,
+    models: ModelSet,
+    extent: Extent,
+    ways: Ways,
+) -> Job:
+    mode, size = ways.mode, (extent.height, extent.width)
+    return Job(
+        work=work_of(request, settings, models, size, extent.windows, len(set(extent.prompts))),
+        sizes=model_sizes(models, mode.mode, mode.own_cores, ways.decided.dtype),
+        backend=ways.backend,
+        per_block_mean=options.per_block_mean,
+        matmul=matmul_class(mode.mode, mode.own_cores),
+        kind=job_kind(request.task, models, mode.mode.name, ways.backend.name),
+    )
 
 
-def _source(request: GenerationRequest, facts: InputFacts, steps: range) -> PictureFacts | VideoFacts | None:
-    """The picture or video that the result shows; None for a task, or steps, that look at neither."""
-    if facts.picture is not None and REQUEST_FIELDS["image"].is_for(request.task):
-        return facts.picture
-    return facts.video if request.task == TALK or steps.start > 0 else None
-
-
-def _size(
-    request: GenerationRequest, source: PictureFacts | VideoFacts | None, models: ModelSet
-) -> tuple[int, int]:
-    """(height, width): as asked, else from the source's aspect and the model's native size."""
-    if request.width is not None and request.height is not None:
-        return request.height, request.width
-    native_height, native_width = NATIVE_SIZES[models.profile.tier]
-    ratio = source.height / source.width if source else native_height / native_width
-    if models.profile.area is not None:
-        return area_size(ratio if source else 1.0, models.profile.area)
-    if request.task == TALK:
-        return bucket_size(ratio, models.profile.tier)
-    return area_size(ratio, native_height * native_width)
-
-
-def _length(
-    request: GenerationRequest, asked: Mapping[str, Any], facts: InputFacts
-) -> tuple[int, tuple[Window, ...]]:
-    fps = float(asked["fps"])
-    if request.task != TALK:
-        frames = nearest_frames(request.seconds, fps) if request.seconds is not None else asked["num_frames"]
-        return frames, plan_windows(frames, frames, 0)
-    window_frames, motion_frames = asked["window_frames"], asked["motion_frames"]
-    if motion_frames >= window_frames:
-        raise UserError(
-            "motion_frames must be fewer than window_frames",
-            value=motion_frames,
-            allowed=f"1 to {window_frames - 4}",
-        )
-    total = request.num_frames or _speech_frames(request, facts) or window_frames
-    if request.seconds is not None:
-        total = max(1, round(request.seconds * fps))
-    return total, plan_windows(total, window_frames, motion_frames)
-
-
-def _speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
-    """Length of the speech in frames; 0 for silence."""
-    lengths = [sound.seconds for sound in facts.sounds]
-    if not lengths:
-        return 0
-    seconds = sum(lengths) if request.audio_order == "sequence" else max(lengths)
-    return max(1, int(seconds * SPEECH_FPS))
+def _about_request(
+    request: GenerationRequest,
+    options: RuntimeOptions,
+    settings: Settings,
+    models: ModelSet,
+    extent: Extent,
+) -> Iterator[str]:
+    yield from (sentence.rstrip(".") for sentence in models.passed_over)
+    yield from idle_fields(request, settings, len(extent.windows))
+    yield from _separator_missing(request, options, models)
 
 
 def _separator_missing(
@@ -248,40 +232,3 @@ def _separator_missing(
     if options.strict:
         raise UserError(what, value="not installed", fix=f"Load it with `{fix}`.")
     yield f"{what}: the model hears the whole sound; `{fix}` loads the file"
-
-
-def _prompts(prompt: str, windows: int) -> tuple[str, ...]:
-    """One prompt per window from parts split at |; the last part goes on."""
-    parts = [part.strip() for part in prompt.split("|")]
-    return tuple((parts + parts[-1:] * windows)[:windows])
-
-
-def wanted_mode(options: RuntimeOptions, models: ModelSet, machine: Hardware) -> WantedMode:
-    """What was asked of the quantization, and whether the models need any on this machine."""
-    dense = sum(part.num_parameters for part in _quantized_parts(models)) * DENSE_BYTES
-    card = machine.gpus[0].total_bytes if machine.gpus else 0
-    return WantedMode(
-        name=options.quantization,
-        strict=options.strict,
-        as_stored=options.requantize == AS_STORED,
-        fits_dense=dense <= card * WEIGHTS_SHARE,
-    )
-
-
-def _quantized_parts(models: ModelSet) -> list[CheckpointFacts]:
-    return [part for part in (models.transformer, models.audio) if part is not None]
-
-
-def _quantization(
-    options: RuntimeOptions, models: ModelSet, machine: Hardware, proofs: MachineProofs | None
-) -> EffectiveMode:
-    """The mode that runs, with the size of what is kept of it on disk among its notes."""
-    table, wanted = quantization_modes(), wanted_mode(options, models, machine)
-    known = proofs.quantization if proofs else None
-    found = effective_mode(table, wanted, machine, models.transformer.stored, known)
-    denser = [part for part in _quantized_parts(models) if makes_denser(table, found.mode, part.stored)]
-    if not denser or wanted.as_stored:
-        return found
-    size = sum(part.bytes_in(found.mode) for part in denser) / 1e9
-    note = f"the 4-bit weights are kept for the next time: {size:.1f} GB in {cache_folder(REQUANTIZED)}"
-    return replace(found, notes=(*found.notes, note))

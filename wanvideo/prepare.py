@@ -11,17 +11,21 @@ from wanvideo.checkpoint.catalog import ModelSet, resolve_models
 from wanvideo.checkpoint.lora_files import with_loras
 from wanvideo.checkpoint.separator_file import with_vocal_separator
 from wanvideo.checks import check_request
+from wanvideo.decided_options import without_tuning
 from wanvideo.downloads.added_folders import added_folders, model_subfolders
 from wanvideo.effective_mode import next_untried_mode
 from wanvideo.errors import UserError
 from wanvideo.fallback import next_untried
 from wanvideo.hardware import Hardware, probe_hardware
 from wanvideo.inputs import inspect_inputs
-from wanvideo.plan import GenerationPlan, make_plan, wanted_mode
+from wanvideo.known_cards import is_assumed
+from wanvideo.memory.kept import MachineKnowledge, read_calibration
+from wanvideo.plan import GenerationPlan, make_plan
 from wanvideo.proof.kept import AttentionProof, MachineProofs, MatmulProof, read_proofs
 from wanvideo.proof.prove import prove_attention, prove_mode
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import OPTION_FIELDS, RANDOM_SEED, REQUEST_FIELDS, GenerationRequest, RuntimeOptions
+from wanvideo.ways import wanted_mode
 
 PROJECT = Path(__file__).parents[1]
 POCKET = PROJECT / "models" / "pocket"
@@ -33,11 +37,13 @@ def prepare(
     output: Path | None = None,
     *,
     tries_kernels: bool = False,
+    machine: Hardware | None = None,
 ) -> tuple[GenerationPlan, ...]:
     """One plan per variation (`request.count`), with seeds drawn and names chosen. Raises UserError.
 
     `tries_kernels`, for plans that will be carried out: an attention backend or a fast quantization mode that
     they would use and that was never tried on this card is tried first, which takes some seconds, once.
+    `machine`: the one to plan for, if not this one as it is.
     """
     _check_output(output or Path(options.output_dir) / "name.mp4")
     facts = inspect_inputs(request)
@@ -48,15 +54,29 @@ def prepare(
     models = with_loras(models, request.loras, folders)
     if request.separate_vocals and request.audio and REQUEST_FIELDS["separate_vocals"].is_for(request.task):
         models = with_vocal_separator(models, folders)
-    machine = probe_hardware()
-    proofs = _proofs(options, models, machine, tries_kernels)
+    machine = machine or probe_hardware()
+    known = _knowledge(options, models, machine, tries_kernels)
     first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed
     plans = []
     for variation in range(request.count):
         seeded = replace(request, seed=first + variation, count=1)
         file = _output(seeded, options, output, variation)
-        plans.append(make_plan(seeded, options, facts, models, machine, file, proofs))
+        plans.append(make_plan(seeded, options, facts, models, machine, file, known))
     return tuple(plans)
+
+
+def _knowledge(
+    options: RuntimeOptions, models: ModelSet, machine: Hardware, tries: bool
+) -> MachineKnowledge | None:
+    """None for a card that is not here: nothing can be known of it."""
+    if is_assumed(machine):
+        return None
+    proofs = _proofs(without_tuning(options), models, machine, tries)
+    return MachineKnowledge(
+        attention=proofs.attention,
+        quantization=proofs.quantization,
+        calibration=read_calibration(machine),
+    )
 
 
 def _proofs(options: RuntimeOptions, models: ModelSet, machine: Hardware, tries: bool) -> MachineProofs:

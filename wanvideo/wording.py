@@ -5,6 +5,9 @@ from typing import Any
 
 from wanvideo.hardware import Hardware
 from wanvideo.lora_plan import describe_loras
+from wanvideo.memory.rates import Rates
+from wanvideo.memory.remarks import gigabytes
+from wanvideo.memory_plan import Forecast
 from wanvideo.plan import GenerationPlan
 
 
@@ -28,7 +31,44 @@ def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
     yield "quantization", plan.quantization
     for name, strength in describe_loras(plan.models):
         yield f"LoRA {name}", f"at strength {strength}"
+    yield "memory", ", ".join(_memory(plan))
+    yield "time", _time(plan.forecast)
     yield "output", str(plan.output)
+
+
+def _memory(plan: GenerationPlan) -> Iterator[str]:
+    memory, forecast = plan.memory, plan.forecast
+    blocks, main = plan.models.transformer.num_layers, gigabytes(forecast.host_bytes)
+    yield plan.quantization
+    if memory.transformer.blocks:
+        yield f"{memory.transformer.blocks} of {blocks} blocks swapped"
+    if memory.chunk_tokens:
+        yield f"{memory.chunk_tokens} tokens at a time"
+    if memory.text_encoder.blocks:
+        yield "text encoder swapped"
+    if memory.decode_tile:
+        yield "tiled VAE"
+    if memory.steps_aside:
+        yield "the model leaves the card for the VAE"
+    if forecast.total_bytes:
+        total = forecast.total_bytes / 2**30
+        yield f"{forecast.device_bytes / 2**30:.1f} of {total:.0f} GB expected"
+    yield f"{main} of main memory"
+
+
+def _time(forecast: Forecast) -> str:
+    if forecast.calibrated:
+        return f"about {duration(forecast.seconds)}"
+    return f"about {duration(forecast.seconds)}, uncalibrated: a guess until `calibrate` or a job has run"
+
+
+def duration(seconds: float) -> str:
+    """In words, as exact as a forecast is."""
+    for unit, size, least in (("hours", 3600, 5400), ("minutes", 60, 120)):
+        if seconds >= least:
+            return f"{seconds / size:.1f} {unit}" if unit == "hours" else f"{seconds / size:.0f} {unit}"
+    whole = max(1, round(seconds))
+    return f"{whole} seconds" if whole > 1 else "1 second"
 
 
 def model_files(plan: GenerationPlan) -> list[dict[str, Any]]:
@@ -48,3 +88,14 @@ def describe_machine(machine: Hardware) -> Iterator[str]:
         yield f"{gpu.name}, sm {major}.{minor}, {gpu.total_bytes / 2**30:.0f} GiB, driver {gpu.driver}"
     if not machine.gpus:
         yield "no NVIDIA card: everything runs on the CPU"
+
+
+def describe_rates(rates: Rates) -> Iterator[str]:
+    """What `calibrate` found."""
+    for name, tflops in rates.matmul.items():
+        yield f"linears, {name}: {tflops:.3g} TFLOP/s"
+    for name, tflops in rates.attention.items():
+        yield f"attention, {name or 'exact'}: {tflops:.3g} TFLOP/s"
+    yield f"the VAE's convolutions: {rates.convolution:.3g} TFLOP/s"
+    yield f"memory: {rates.memory:.0f} GB/s"
+    yield f"copies to the card: {rates.pinned:.0f} GB/s, {rates.pageable:.0f} from pageable memory"

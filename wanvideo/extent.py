@@ -1,0 +1,127 @@
+"""How large, how long and in how many windows a video is made. Pure arithmetic."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wanvideo.checkpoint.catalog import ModelSet
+from wanvideo.checks import check_made
+from wanvideo.defaults import NATIVE_SIZES, SPEECH_FPS
+from wanvideo.errors import UserError
+from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_tier
+from wanvideo.inputs import InputFacts
+from wanvideo.media.probe import PictureFacts, VideoFacts
+from wanvideo.request import REQUEST_FIELDS, GenerationRequest
+from wanvideo.windows import Window, plan_windows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """`height` and `width` in pixels; `total_frames` are cut into `windows`, each with its prompt."""
+
+    height: int
+    width: int
+    total_frames: int
+    windows: tuple[Window, ...]
+    prompts: tuple[str, ...]
+
+    @property
+    def tier(self) -> int:
+        """480 or 720."""
+        return quality_tier(self.height, self.width)
+
+    @property
+    def window_size(self) -> tuple[int, int, int]:
+        """(frames, height, width) of each window."""
+        return self.window_frames, self.height, self.width
+
+    @property
+    def window_frames(self) -> int:
+        """Of each window."""
+        return self.windows[0].frames
+
+
+def decide_extent(
+    request: GenerationRequest, asked: Mapping[str, Any], facts: InputFacts, models: ModelSet, steps: range
+) -> Extent:
+    """`asked` as `with_defaults` gives it; `steps` run. Raises UserError for a size or a length that can't be
+    made.
+    """
+    total_frames, windows = find_length(request, asked, facts)
+    source = find_source(request, facts, steps)
+    height, width = find_size(request, source, models)
+    check_made(request, source, height, width, total_frames)
+    return Extent(
+        height=height,
+        width=width,
+        total_frames=total_frames,
+        windows=windows,
+        prompts=prompts_of(request.prompt, len(windows)),
+    )
+
+
+def speaks(task: str) -> bool:
+    """Whether its videos follow a voice, window by window, as long as it lasts."""
+    return REQUEST_FIELDS["audio"].is_for(task)
+
+
+def find_source(
+    request: GenerationRequest, facts: InputFacts, steps: range
+) -> PictureFacts | VideoFacts | None:
+    """The picture or video that the result shows; None for a task, or steps, that look at neither."""
+    if facts.picture is not None and REQUEST_FIELDS["image"].is_for(request.task):
+        return facts.picture
+    return facts.video if speaks(request.task) or steps.start > 0 else None
+
+
+def find_size(
+    request: GenerationRequest, source: PictureFacts | VideoFacts | None, models: ModelSet
+) -> tuple[int, int]:
+    """(height, width): as asked, else from the source's aspect and the model's native size."""
+    if request.width is not None and request.height is not None:
+        return request.height, request.width
+    native_height, native_width = NATIVE_SIZES[models.profile.tier]
+    ratio = source.height / source.width if source else native_height / native_width
+    if models.profile.area is not None:
+        return area_size(ratio if source else 1.0, models.profile.area)
+    if speaks(request.task):
+        return bucket_size(ratio, models.profile.tier)
+    return area_size(ratio, native_height * native_width)
+
+
+def find_length(
+    request: GenerationRequest, asked: Mapping[str, Any], facts: InputFacts
+) -> tuple[int, tuple[Window, ...]]:
+    """(frames of the video, its windows). `asked` as `with_defaults` gives it. Raises UserError for motion
+    frames that leave a window no new ones.
+    """
+    fps = float(asked["fps"])
+    if not speaks(request.task):
+        frames = nearest_frames(request.seconds, fps) if request.seconds is not None else asked["num_frames"]
+        return frames, plan_windows(frames, frames, 0)
+    window_frames, motion_frames = asked["window_frames"], asked["motion_frames"]
+    if motion_frames >= window_frames:
+        raise UserError(
+            "motion_frames must be fewer than window_frames",
+            value=motion_frames,
+            allowed=f"1 to {window_frames - 4}",
+        )
+    total = request.num_frames or speech_frames(request, facts) or window_frames
+    if request.seconds is not None:
+        total = max(1, round(request.seconds * fps))
+    return total, plan_windows(total, window_frames, motion_frames)
+
+
+def speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
+    """Length of the speech in frames; 0 for silence."""
+    lengths = [sound.seconds for sound in facts.sounds]
+    if not lengths:
+        return 0
+    seconds = sum(lengths) if request.audio_order == "sequence" else max(lengths)
+    return max(1, int(seconds * SPEECH_FPS))
+
+
+def prompts_of(prompt: str, windows: int) -> tuple[str, ...]:
+    """One prompt per window from parts split at |; the last part goes on."""
+    parts = [part.strip() for part in prompt.split("|")]
+    return tuple((parts + parts[-1:] * windows)[:windows])
