@@ -1,7 +1,7 @@
 """What the denoiser is told: prompts, pictures and speech of a job, and the conditions of each window."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,14 +25,16 @@ from wanvideo.models.image_encoder import encode_picture
 from wanvideo.models.speaker_map import SpeakerRegions
 from wanvideo.models.speech_encoder import encode_speech
 from wanvideo.models.text_encoder import encode_prompt
-from wanvideo.models.transformer import AudioContext, WanTransformer
+from wanvideo.models.transformer import AudioContext, Pass, WanTransformer
 from wanvideo.models.vae import encode
 from wanvideo.models.vocal_separator import vocals_as_speech
 from wanvideo.plan import GenerationPlan
+from wanvideo.prompt_cache import cached_prompts, prompt_key
 from wanvideo.request import TALK
 from wanvideo.sampling.denoise import Predict
 from wanvideo.sampling.guidance import Branch
 from wanvideo.sampling.preview import fit_colours
+from wanvideo.stage_clock import reporter
 from wanvideo.window_tensors import (
     latent_masks,
     reference_clip,
@@ -105,9 +107,7 @@ def encode_inputs(plan: GenerationPlan, models: JobModels, report: Report) -> Jo
     report("picture")
     source = _source_picture(plan)
     pixels = None if source is None else fit_picture(source, plan.height, plan.width)
-    with models.vae() as vae:
-        preview_colours = fit_colours(lambda card: encode(vae, card))
-        source_latents = encode(vae, _source_clip(plan)) if plan.starts_from_video else None
+    preview_colours, source_latents = _look_at_source(plan, models)
     return JobInputs(
         prompt_embeds=prompt_embeds,
         preview_colours=preview_colours,
@@ -117,6 +117,15 @@ def encode_inputs(plan: GenerationPlan, models: JobModels, report: Report) -> Jo
         colour_reference=pixels if plan.task == TALK else None,
         source_latents=source_latents,
     )
+
+
+def _look_at_source(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, Tensor | None]:
+    """(colours of previews, latents of the video to start from)."""
+    with models.vae() as vae:
+        colours = fit_colours(lambda card: encode(vae, card))
+        if not plan.starts_from_video:
+            return colours, None
+        return colours, encode(vae, _source_clip(plan), models.memory.encode_tile)
 
 
 def window_conditions(
@@ -133,7 +142,8 @@ def window_conditions(
     motion_latents = None
     if plan.task == TALK and picture is not None:
         with models.vae() as vae:
-            motion_latents = encode(vae, picture.picture if motion is None else motion)
+            clip = picture.picture if motion is None else motion
+            motion_latents = encode(vae, clip, models.memory.encode_tile)
     return WindowConditions(
         prompt_embeds=inputs.prompt_embeds[plan.prompts[window.index]],
         negative_embeds=inputs.prompt_embeds.get(plan.settings.negative_prompt),
@@ -145,9 +155,17 @@ def window_conditions(
 
 
 def predictor(
-    transformer: WanTransformer, conditions: WindowConditions, latents: Tensor, riflex_freq_index: int = 0
+    transformer: WanTransformer,
+    conditions: WindowConditions,
+    latents: Tensor,
+    riflex_freq_index: int = 0,
+    *,
+    together: bool = False,
 ) -> Predict:
-    """One forward pass per call, with everything that does not depend on the step embedded beforehand."""
+    """The forward passes of a step, with everything that does not depend on the step embedded beforehand.
+
+    `together`: all of them through one block before the next; else one pass after the other.
+    """
     device = latents.device
     picture = conditions.picture
     image_embeds = None if picture is None else picture.image_embeds[None].to(device)
@@ -166,12 +184,13 @@ def predictor(
     image_latents = None if picture is None else picture.image_latents[None].to(device)
     rotary = transformer.rotary(latents, riflex_freq_index)
 
-    def predict(latents: Tensor, timestep: Tensor, branch: Branch) -> Tensor:
+    def predict(latents: Tensor, timestep: Tensor, branches: Sequence[Branch]) -> list[Tensor]:
         seen = latents if image_latents is None else torch.cat([latents, image_latents], dim=1)
-        v: Tensor = transformer(
-            seen, timestep, contexts[branch.prompt], rotary=rotary, audio=audio[branch.speech]
-        )
-        return v
+        passes = [Pass(contexts[branch.prompt], audio[branch.speech]) for branch in branches]
+        groups = [passes] if together else [[one] for one in passes]
+        return [
+            v for group in groups for v in transformer.forward_passes(seen, timestep, group, rotary=rotary)
+        ]
 
     return predict
 
@@ -184,7 +203,8 @@ def encode_picture_conditions(
         image_embeds = encode_picture(image_encoder, picture)
     with models.vae() as vae:
         image_latents = with_mask(
-            encode(vae, reference_clip(picture, frames, end_picture)), end_picture is not None
+            encode(vae, reference_clip(picture, frames, end_picture), models.memory.encode_tile),
+            end_picture is not None,
         )
     return PictureConditions(picture=picture, image_embeds=image_embeds, image_latents=image_latents)
 
@@ -198,9 +218,14 @@ def _encode_prompts(plan: GenerationPlan, models: JobModels) -> dict[str, Tensor
     wanted = list(plan.prompts)
     if any(scale != 1 for scale in plan.settings.guidance_scale):
         wanted.append(plan.settings.negative_prompt)
-    tokenizer = models.tokenizer()
-    with models.text_encoder() as text_encoder:
-        return {prompt: encode_prompt(text_encoder, tokenizer, prompt) for prompt in dict.fromkeys(wanted)}
+
+    def encode(missing: list[str]) -> dict[str, Tensor]:
+        tokenizer = models.tokenizer()
+        with models.text_encoder() as text_encoder:
+            return {prompt: encode_prompt(text_encoder, tokenizer, prompt) for prompt in missing}
+
+    files = [*models.files.text_encoder.files, models.files.tokenizer]
+    return cached_prompts(wanted, prompt_key(files, models.dtype, models.device), encode)
 
 
 def _encode_speech(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...]:
@@ -228,7 +253,7 @@ def _heard(plan: GenerationPlan, seconds: float, models: JobModels) -> list[Samp
     """At most the first `seconds` of each speaker at 16 kHz: the sound of the file, or the voice in it."""
     if not plan.separates_vocals:
         return [speech_samples(path, seconds) for path in plan.request.audio]
-    report = models.reporter("separating the vocals", "pieces")
+    report = reporter(models.say, "separating the vocals", "pieces")
     with models.vocal_separator() as separator:
         return [vocals_as_speech(separator, load_sound(path, seconds), report) for path in plan.request.audio]
 

@@ -25,7 +25,7 @@ def job_folder(plan: GenerationPlan) -> JobFolder:
     """The folder of the job's windows beside its output. Its name depends on all that shapes the frames, so
     that another plan for the same output never takes up these windows."""
     shaping = json.dumps(
-        [to_mapping(plan.request), plan.effective(), _stamps(plan), list(plan.prompts)], sort_keys=True
+        [to_mapping(plan.request), plan.shaping(), _stamps(plan), list(plan.prompts)], sort_keys=True
     )
     mark = hashlib.sha256(shaping.encode()).hexdigest()[:12]
     return JobFolder(plan.output.parent / ".work" / f"{plan.output.stem}_{mark}", fps=plan.settings.fps)

@@ -2,49 +2,40 @@
 one file.
 """
 
-import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from wanvideo.checkpoint.lora_model import set_lora_step
-from wanvideo.conditioning import JobInputs, WindowConditions, encode_inputs, predictor, window_conditions
+from wanvideo.attempts import Attempts
+from wanvideo.conditioning import JobInputs, encode_inputs, window_conditions
 from wanvideo.finished_file import clear_windows, job_folder, join_windows
-from wanvideo.geometry import latent_frames
-from wanvideo.lending import DTYPES, JobModels
-from wanvideo.media.color import match_colors
-from wanvideo.media.pictures import to_frames
+from wanvideo.lending import JobModels, job_models
+from wanvideo.media.segments import JobFolder
+from wanvideo.memory.kept import record_job
+from wanvideo.memory_plan import VAE_DECODE
 from wanvideo.model_cache import ModelCache
-from wanvideo.models.transformer import WanTransformer, token_grid
-from wanvideo.models.vae import decode
+from wanvideo.models.vae import decode_pieces
 from wanvideo.plan import GenerationPlan
-from wanvideo.registry import AttentionPlace, attention_backends
-from wanvideo.request import AS_STORED, ignore_progress
-from wanvideo.sampling.denoise import denoise
-from wanvideo.sampling.guidance import Apg, Guidance, check_finite
-from wanvideo.sampling.preview import LatentPreview
-from wanvideo.sampling.samplers import find_sampler
-from wanvideo.sampling.steppers import Stepper, make_stepper
+from wanvideo.request import ignore_progress
 from wanvideo.stage_clock import Progress, StageClock
 from wanvideo.torch_switches import switched
+from wanvideo.window_denoising import denoise_window
+from wanvideo.window_frames import DecodedWindow
 from wanvideo.windows import Window
-
-log = logging.getLogger(__name__)
-
-NOISE_STRIDE = 1_000_003  # between the noise seeds of successive windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationResult:
-    """The finished file, and where the time went (seconds per stage)."""
+    """The finished file, and where the time went (seconds per stage). `plan` is what was carried out: it says
+    what became of memory that ran out. `peak_bytes` is the most that PyTorch had of the card, 0 on a CPU.
+    """
 
     output: Path
     plan: GenerationPlan
     seconds: float
     stages: dict[str, float]
+    peak_bytes: int
 
 
 def generate(
@@ -56,127 +47,51 @@ def generate(
     does; what is finished stays on disk (`finished_file.keep_finished` makes a file of it).
     """
     clock = StageClock(progress, len(plan.windows))
-    models = _models(plan, cache, clock)
-    folder = job_folder(plan)
+    attempts = Attempts(job_models(plan, cache, clock.say), clock)
+    folder, built = job_folder(plan), cache.builds
+    finished = folder.finished()
+    _open_card(plan, cache)
     with switched(plan.switches):
-        inputs = encode_inputs(plan, models, clock.enter)
-        for window in plan.windows[folder.finished() :]:
+        inputs = attempts.make(lambda models: encode_inputs(plan, models, clock.enter))
+        for window in plan.windows[finished:]:
             clock.enter_window(window.index)
-            clock.enter("condition")
-            motion = folder.load_state(window.index - 1)["motion"] if window.index else None
-            conditions = window_conditions(plan, window, inputs, motion, models)
-            clock.enter("denoise")
-            latents = _denoise_window(plan, window, inputs, conditions, models, clock)
-            clock.enter("decode")
-            frames = _decode_window(plan, inputs, latents, models)
-            clock.enter("save")
-            new = frames[:, window.skip : window.skip + window.keep]
-            folder.append(window.index, to_frames(new), {"motion": _motion(plan, frames)})
+            _make_window(plan, window, inputs, folder, attempts)
     clock.enter("join")
-    output = join_windows(plan, folder, plan.output)
+    done = replace(plan, memory=attempts.models.memory, notes=(*plan.notes, *attempts.notes))
+    output = join_windows(done, folder, plan.output)
     clear_windows(folder)
-    return GenerationResult(output=output, plan=plan, seconds=clock.total(), stages=clock.stages())
+    if plan.memory.quantizes_on_host:
+        cache.clear_card()
+    peak = torch.cuda.max_memory_reserved() if plan.device != "cpu" else 0
+    stages = clock.stages()
+    if not (finished or attempts.notes or cache.builds > built):  # else its seconds tell nothing of others
+        record_job(plan.kind, plan.forecast, stages, peak)
+    return GenerationResult(output=output, plan=done, seconds=clock.total(), stages=stages, peak_bytes=peak)
 
 
-def _models(plan: GenerationPlan, cache: ModelCache, clock: StageClock) -> JobModels:
-    return JobModels(
-        files=plan.models,
-        cache=cache,
-        device=plan.device,
-        dtype=DTYPES[plan.dtype],
-        quantization=plan.quantization,
-        own_cores=plan.own_cores,
-        as_stored=plan.options.requantize == AS_STORED,
-        joins_projections=plan.fuse_qkv_projections,
-        rms_norm=plan.options.rms_norm_function,
-        checks_layout=plan.options.force_contiguous_tensors,
-        say=clock.say,
-    )
+def _make_window(
+    plan: GenerationPlan, window: Window, inputs: JobInputs, folder: JobFolder, attempts: Attempts
+) -> None:
+    """One window, onto the disk."""
+    clock = attempts.clock
+    clock.enter("condition")
+    motion = folder.load_state(window.index - 1)["motion"] if window.index else None
+    conditions = attempts.make(lambda models: window_conditions(plan, window, inputs, motion, models))
+    clock.enter("denoise")
+    latents = attempts.make(lambda _: denoise_window(plan, window, inputs, conditions, attempts))
+
+    def decode(models: JobModels) -> None:
+        clock.enter("decode")
+        decoded = DecodedWindow(plan, window, inputs, clock)
+        with models.vae(VAE_DECODE) as vae:
+            pieces = decode_pieces(vae, latents, models.memory.decode_tile)
+            folder.append(window.index, decoded.frames(pieces), decoded.state)
+
+    attempts.make(decode)
 
 
-def _denoise_window(
-    plan: GenerationPlan,
-    window: Window,
-    inputs: JobInputs,
-    conditions: WindowConditions,
-    models: JobModels,
-    clock: StageClock,
-) -> Tensor:
-    """Latents (16, T, h, w) of one window."""
-    settings = plan.settings
-    generator = torch.Generator().manual_seed(plan.seed + NOISE_STRIDE * window.index)
-    noise = torch.randn(
-        1, 16, latent_frames(window.frames), plan.height // 8, plan.width // 8, generator=generator
-    )
-    stepper = make_stepper(
-        find_sampler(settings.sampler),
-        steps=settings.num_inference_steps,
-        shift=settings.flow_shift,
-        generator=generator,
-    )
-    guidance = Guidance(
-        settings.guidance_scale, settings.audio_guidance_scale, Apg() if plan.request.apg else None
-    )
-    preview = LatentPreview(inputs.preview_colours)
-
-    def on_step(index: int, estimate: Tensor) -> None:
-        clock.step(index - settings.steps.start + 1, len(settings.steps), preview.push(estimate))
-
-    with models.transformer() as transformer, torch.no_grad():
-        latents = _first_latents(plan, inputs, noise, stepper).to(plan.device)
-        predict = predictor(transformer, conditions, latents, settings.riflex_freq_index)
-        latents = denoise(
-            predict,
-            latents,
-            stepper,
-            guidance,
-            _steps(plan, transformer, token_grid(latents)),
-            on_step,
-            motion_latents=conditions.motion_latents,
-        )
-    check_finite(latents)
-    return latents[0]
-
-
-def _steps(plan: GenerationPlan, transformer: WanTransformer, grid: tuple[int, int, int]) -> Iterator[int]:
-    """The steps of the plan, one by one; the model's self-attention and the strengths of its LoRAs are set as
-    each begins.
-    """
-    log.info("Using %s attention", plan.attention)
-    load, steps = attention_backends()[plan.attention].load, plan.settings.steps
-    for count, index in enumerate(steps):
-        place = AttentionPlace(
-            step=count,
-            steps=len(steps),
-            frames=grid[0],
-            frame_tokens=grid[1] * grid[2],
-            speakers=plan.speakers if plan.uses_speech else 1,
-            per_block_mean=plan.options.per_block_mean,
-        )
-        transformer.set_attention(load, place)
-        set_lora_step(transformer, index)
-        yield index
-
-
-def _first_latents(plan: GenerationPlan, inputs: JobInputs, noise: Tensor, stepper: Stepper) -> Tensor:
-    """Pure noise, or the source video with the noise of the first step of the slice."""
-    if inputs.source_latents is None:
-        return noise
-    sigma = float(stepper.sigmas[plan.settings.steps.start])
-    return (1 - sigma) * inputs.source_latents[None].cpu() + sigma * noise
-
-
-def _decode_window(plan: GenerationPlan, inputs: JobInputs, latents: Tensor, models: JobModels) -> Tensor:
-    """Pixels (3, F, H, W) in [-1, 1]; talk is pulled to the colours of its picture before motion frames are
-    taken.
-    """
-    with models.vae() as vae:
-        frames = decode(vae, latents)
-    if inputs.colour_reference is None or plan.request.color_correction == 0:
-        return frames
-    return match_colors(frames, inputs.colour_reference.to(frames.device), plan.request.color_correction)
-
-
-def _motion(plan: GenerationPlan, frames: Tensor) -> Tensor:
-    """The last pixels of a window, fp32, which the next one continues."""
-    return frames[:, -plan.settings.motion_frames :] if plan.settings.motion_frames else frames[:, :0]
+def _open_card(plan: GenerationPlan, cache: ModelCache) -> None:
+    if plan.device == "cpu":
+        return
+    cache.limit(plan.memory.budget_bytes or None)
+    torch.cuda.reset_peak_memory_stats()
