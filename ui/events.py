@@ -102,6 +102,7 @@ def _connect_jobs(page: Page) -> None:
         return look_at_jobs(page, view, current)
 
     tab.queue.click(act, view, shown, **quiet)
+    page.models.unload.click(lambda: unload_models(page), None, None, **quiet)
     gr.Timer(TICK_SECONDS).tick(look, view, shown, **quiet)
     found = [page.form["model"], *page.form.widgets["loras"][::2], page.models.found]
     gr.on([_blocks().load], lambda: show_models(page), None, found, **quiet)
@@ -149,6 +150,13 @@ def stop_running(page: Page) -> None:
     job = running_job(page.store.list())
     if job:
         page.store.request_stop(job.id)
+
+
+def unload_models(page: Page) -> None:
+    """Ask the worker to give back the memory; it does so between two jobs."""
+    page.store.request_unload()
+    busy = running_job(page.store.list()) is not None
+    gr.Info(say("unload_later") if busy else say("unload_now"), duration=5)
 
 
 def look_at_jobs(page: Page, state: gr.State, view: dict[str, Any]) -> Updates:

@@ -25,6 +25,12 @@ START_TASK: str = TABLE["task"].default
 PROMPT_LINES = {"prompt": 3, "negative_prompt": 2}
 
 MOST_LORAS = 4  # rows of the page; a request can have more
+MOST_SPEAKERS = 2
+OFF = "off"
+_AUTO_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "blocks_to_swap": ("auto", OFF, "10", "20", "40"),
+    "vram_threshold_percent": ("auto", "50", "70", "80", "90"),
+}
 UPLOAD_HEIGHT = 280  # that of an audio upload
 
 Widget: TypeAlias = Any  # a Component; gradio adds the events of each class at run time
@@ -72,6 +78,32 @@ def collect(form: Form, values: Values) -> dict[str, Any]:
     return settings
 
 
+def shown_values(name: str, value: Any) -> list[Any]:
+    """A field's value, as the engine has it, for each of its widgets; the way back from `collect`."""
+    row = TABLE[name]
+    if row.kind == "loras":
+        pairs = [(lora.file, _in_text(lora.strength)) for lora in value or ()]
+        rows = (pairs + [("", "1")] * MOST_LORAS)[:MOST_LORAS]
+        return [part for pair in rows for part in pair]
+    if row.kind == "paths":
+        return [*(value or ()), None, None][:MOST_SPEAKERS]
+    if row.kind == "boxes":
+        return ["; ".join(",".join(map(_in_text, box)) for box in value or ())]
+    if row.kind == "auto_int":
+        return [OFF if value == 0 and OFF in _AUTO_CHOICES[name] else str(value)]
+    is_typed = row.kind in ("int", "float", "floats") and row.default is None
+    return [_in_text(value) if is_typed else "" if value is None and row.kind != "path" else value]
+
+
+def _in_text(value: Any) -> str:
+    """Numbers as they would be typed; nothing for None."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_in_text, value))
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _chosen_loras(values: list[Any]) -> list[dict[str, Any]]:
     """Pairs of (name, strength), less those without a name; an empty strength is 1."""
     pairs = zip(values[::2], values[1::2], strict=True)
@@ -107,6 +139,12 @@ def _number(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
         return (gr.Textbox(placeholder=say("automatic"), min_width=110, **shared),)
     precision, step = (0, 1) if row.kind == "int" else (None, 0.1)
     return (gr.Number(value=row.default, precision=precision, step=step, min_width=110, **shared),)
+
+
+def _auto_number(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
+    """A word or any number."""
+    choices = [(say_or(f"auto_int_{choice}", choice), choice) for choice in _AUTO_CHOICES[row.name]]
+    return (gr.Dropdown(choices, value=row.default, allow_custom_value=True, min_width=110, **shared),)
 
 
 def _switch(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
@@ -170,6 +208,7 @@ _BUILDERS = {
     "boxes": _text,
     "int": _number,
     "float": _number,
+    "auto_int": _auto_number,
     "bool": _switch,
     "choice": _choice,
     "name": _name,

@@ -5,9 +5,9 @@ from typing import Any, TypeAlias
 
 import gradio as gr
 
-from ui.cards import as_sentence
+from ui.cards import as_sentence, duration
 from ui.fields import TABLE, Form, Values, Widget, collect
-from ui.model_settings import plan_card
+from ui.model_settings import GIGA, plan_card
 from ui.parts import Page
 from ui.texts import say
 from wanvideo.defaults import SOURCES
@@ -75,7 +75,7 @@ def missing_input(page: Page, values: Values) -> str:
 
 
 def forecast_html(plan: GenerationPlan, count: int) -> str:
-    """Length, windows, size, steps and model, then the planner's notes."""
+    """Length, windows, size, steps and model; memory, disk and time; then the planner's notes."""
     settings, windows = plan.settings, len(plan.windows)
     seconds = f"{plan.total_frames / settings.fps:.1f} s"
     parts = [
@@ -88,5 +88,33 @@ def forecast_html(plan: GenerationPlan, count: int) -> str:
     if count > 1:
         parts.insert(0, say("forecast_videos", count=count))
     notes = "".join(f"<li>{escape(note)}</li>" for note in plan.notes)
-    line = " · ".join(escape(part) for part in parts)
-    return f"<p class='facts'>{line}</p>" + (f"<ul class='notes'>{notes}</ul>" if notes else "")
+    lines = "".join(
+        f"<p class='facts'>{escape(' · '.join(line))}</p>" for line in (parts, _needs(plan, count)) if line
+    )
+    return lines + (f"<ul class='notes'>{notes}</ul>" if notes else "")
+
+
+def _needs(plan: GenerationPlan, count: int) -> list[str]:
+    """What `count` such videos take: memory at the peak, disk and time; what is not foreseen is left out."""
+    forecast = plan.forecast
+    sizes = {
+        "forecast_card": forecast.device_bytes,
+        "forecast_host": 0 if forecast.device_bytes else forecast.host_bytes,
+        "forecast_disk": forecast.disk_bytes * count,
+    }
+    parts = [say(key, size=_size(amount)) for key, amount in sizes.items() if amount]
+    if forecast.seconds:
+        parts.append(say("forecast_time", seconds=_about(forecast.seconds * count)))
+        if not forecast.calibrated:
+            parts.append(say("forecast_guess"))
+    return parts
+
+
+def _about(seconds: float) -> str:
+    """A forecast knows no tenths of seconds."""
+    return f"{max(1, round(seconds))} s" if seconds < 60 else duration(seconds)
+
+
+def _size(amount: int) -> str:
+    """GB as cards are sold, 2**30 bytes."""
+    return f"{amount / GIGA:.1f} GB" if amount >= GIGA / 10 else f"{max(1, amount >> 20)} MB"

@@ -8,6 +8,7 @@ import gradio as gr
 
 from ui.cards import as_sentence, card, table
 from ui.fields import Widget, build_field
+from ui.presets import PresetPicker, build_picker
 from ui.texts import say
 from wanvideo.checkpoint.folders import describe_folder, model_names
 from wanvideo.checkpoint.inspect import CheckpointFacts
@@ -23,6 +24,17 @@ from wanvideo.request import RuntimeOptions
 from wanvideo.wording import describe_plan
 
 GIGA = 1024**3
+# What waits in main memory, how it is copied, and what steps aside: in rows.
+MEMORY = (
+    ("auto_hardware_tuning",),
+    ("blocks_to_swap", "vram_threshold_percent"),
+    ("vae_tiling", "load_device"),
+    ("num_cuda_streams", "prefetch_blocks", "bandwidth_target"),
+    ("enable_cuda_optimization", "enable_dram_optimization"),
+    ("offload_txt_emb", "offload_img_emb"),
+    ("force_offload", "debug_mode"),
+    ("vace_blocks_to_swap",),
+)
 # How the products are computed, for those who look for the last percent or for a fault.
 ADVANCED = (
     "fuse_qkv_projections",
@@ -38,6 +50,8 @@ class ModelSettingsTab:
     """The parts of the tab that events read or write."""
 
     widgets: Mapping[str, tuple[Widget, ...]]
+    picker: PresetPicker
+    unload: gr.Button
     plan: gr.HTML
     found: gr.HTML
 
@@ -47,15 +61,16 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
     widgets: dict[str, tuple[Widget, ...]] = {}
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=340):
+            picker = build_picker(machine)
             widgets["model"] = build_field("model")
             widgets["base_precision"] = build_field("base_precision")
             widgets["quantization"] = build_field("quantization")
-            gr.HTML(quantization_guide(machine))
             widgets["requantize"] = build_field("requantize")
             widgets["attention"] = build_field("attention")
-            gr.HTML(attention_guide(machine))
             widgets["per_block_mean"] = build_field("per_block_mean")
             widgets["strict"] = build_field("strict")
+            with gr.Accordion(say("memory"), elem_id="memory"):
+                widgets |= _build_rows(MEMORY)
             with gr.Accordion(say("loras"), open=False):
                 gr.HTML(f"<p class='hint'>{say('loras_note')}</p>")
                 widgets["loras"] = build_field("loras")
@@ -64,8 +79,19 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
         with gr.Column(scale=6, min_width=340):
             plan = gr.HTML(plan_card(None), elem_id="plan")
             gr.HTML(machine_card(machine))
+            unload = gr.Button(say("unload"), size="sm", elem_id="unload")
             found = gr.HTML(elem_id="found")
-    return ModelSettingsTab(widgets=widgets, plan=plan, found=found)
+            gr.HTML(quantization_guide(machine))
+            gr.HTML(attention_guide(machine))
+    return ModelSettingsTab(widgets=widgets, picker=picker, unload=unload, plan=plan, found=found)
+
+
+def _build_rows(rows: Iterable[Iterable[str]]) -> dict[str, tuple[Widget, ...]]:
+    widgets: dict[str, tuple[Widget, ...]] = {}
+    for names in rows:
+        with gr.Row():
+            widgets |= {name: build_field(name) for name in names}
+    return widgets
 
 
 def attention_guide(machine: Hardware) -> str:

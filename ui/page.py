@@ -14,6 +14,7 @@ from ui.files import build_files, connect_files
 from ui.generation import build_generation
 from ui.model_settings import build_model_settings, machine_line
 from ui.parts import Page
+from ui.preset_events import connect_presets
 from ui.style import CSS, build_theme
 from ui.texts import say
 from wanvideo.hardware import Hardware
@@ -26,6 +27,7 @@ def build_page(store: JobStore, folders: dict[str, str], machine: Hardware) -> g
     with blocks:
         page = place_parts(store, folders, machine)
         connect(page)
+        connect_presets(page)
         connect_files(page.files, lambda: show_models(page), widgets_of_models(page))
     return blocks
 
@@ -46,7 +48,15 @@ def place_parts(store: JobStore, folders: dict[str, str], machine: Hardware) -> 
         with gr.Tab(say("tab_files")):
             files = build_files(folders)
     form = Form(widgets={**generation.widgets, **models.widgets})
-    return Page(store=store, folders=folders, form=form, generation=generation, models=models, files=files)
+    return Page(
+        store=store,
+        folders=folders,
+        machine=machine,
+        form=form,
+        generation=generation,
+        models=models,
+        files=files,
+    )
 
 
 def launch_page(page: gr.Blocks, flags: Namespace, served: Sequence[Path]) -> None:

@@ -1,6 +1,6 @@
 """The page's parts by name: what every event is given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ui.fields import Form, Values, collect
@@ -9,8 +9,17 @@ from ui.generation import GenerationTab
 from ui.model_settings import ModelSettingsTab, find_checkpoints, lora_choices
 from wanvideo.checkpoint.folders import model_names
 from wanvideo.errors import UserError
+from wanvideo.hardware import Hardware
 from wanvideo.jobs.store import JobStore
 from wanvideo.request import GenerationRequest, RuntimeOptions, read_options, read_request, split_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """The names that the form may hold: diffusion models and LoRAs of the model folders."""
+
+    models: Sequence[str]
+    loras: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +28,7 @@ class Page:
 
     store: JobStore
     folders: Mapping[str, str]
+    machine: Hardware
     form: Form
     generation: GenerationTab
     models: ModelSettingsTab
@@ -30,13 +40,16 @@ class Page:
         """
         asked, opted = split_settings(collect(self.form, values))
         request, options = read_request(asked), read_options({**opted, **self.folders})
-        if request.model is not None:
-            names = list(model_names(find_checkpoints(options)[0]))
-            if request.model not in names:
-                raise UserError("unknown model", value=request.model, allowed=names or "none is installed")
-        if request.loras:
-            names = [name for _, name in lora_choices(options)]
-            for lora in request.loras:
-                if lora.file not in names:
-                    raise UserError("unknown LoRA", value=lora.file, allowed=names[1:] or "none is installed")
+        known = self.read_folders() if request.model is not None or request.loras else None
+        if known and request.model not in (None, *known.models):
+            raise UserError("unknown model", value=request.model, allowed=known.models or "none is installed")
+        for lora in request.loras:
+            if known and lora.file not in known.loras:
+                raise UserError("unknown LoRA", value=lora.file, allowed=known.loras or "none is installed")
         return request, options
+
+    def read_folders(self) -> Installed:
+        """What lies in the model folders now."""
+        options = read_options(self.folders)
+        loras = [name for _, name in lora_choices(options) if name]
+        return Installed(models=list(model_names(find_checkpoints(options)[0])), loras=loras)

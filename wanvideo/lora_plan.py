@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from wanvideo.checkpoint.catalog import ModelSet
 from wanvideo.checkpoint.lora import LoraUse, leftovers
 from wanvideo.checkpoint.lora_recipes import FEWEST_STEPS, Recipe
+from wanvideo.checkpoint.recognise import LORA
+from wanvideo.downloads.catalog import KnownFile
+from wanvideo.downloads.recipes import RECIPES
 from wanvideo.effective_mode import DENSE
 from wanvideo.errors import UserError
 from wanvideo.registry import QuantizationMode
@@ -58,10 +61,28 @@ def _too_few_steps(request: GenerationRequest, models: ModelSet, settings: Setti
     usual = models.profile.defaults.get(request.task, {}).get("num_inference_steps", FEWEST_STEPS)
     steps = settings.num_inference_steps
     if steps < min(usual, FEWEST_STEPS):
+        file = distilled_file(request.task, models.transformer.dim)
+        cure = "a step-distilled LoRA, as those of lightx2v, is made for so few"
+        if file is not None:
+            cure = f"{file.file_name} is made for so few, `models download {file.name}` loads it"
         yield (
-            f"{steps} steps are few for a model that is not step-distilled: the video will be smeared; a"
-            " step-distilled LoRA, as those of lightx2v, is made for so few"
+            f"{steps} steps are few for a model that is not step-distilled: the video will be smeared; {cure}"
         )
+
+
+def needed_file(task: str, steps: int | None) -> KnownFile | None:
+    """The known file that so few steps of a task are made for; None where any model has enough of them."""
+    return distilled_file(task) if steps is not None and steps < FEWEST_STEPS else None
+
+
+def distilled_file(task: str, dim: int | None = None) -> KnownFile | None:
+    """The known step-distilled LoRA for the diffusion model of a task, of that width if one is given."""
+    for recipe in RECIPES.values():
+        loras = [file for file in recipe.files if file.component == LORA]
+        fits = dim is None or any((file.component, file.dim) == ("transformer", dim) for file in recipe.files)
+        if recipe.task == task and fits and loras:
+            return loras[0]
+    return None
 
 
 def _proposal(title: str, recipe: Recipe, request: GenerationRequest, settings: Settings) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """What a person starts from: presets (the folder `presets`), request files, and how such layers are joined.
 
-A preset is a partial request and partial options; the planner fills in the rest. Paths in it start at the
-project's folder, so that a bundled preset works from any working directory.
+A preset is a partial request and partial options; the planner fills in the rest. A field that is null in it
+goes back to its default. Paths in it start at the project's folder, so that a bundled preset works from any
+working directory.
 """
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from wanvideo.fields import Row, read_values
 from wanvideo.request import (
     OPTION_FIELDS,
     REQUEST_FIELDS,
+    TASKS,
     GenerationRequest,
     RuntimeOptions,
     read_options,
@@ -25,19 +28,50 @@ from wanvideo.request import (
 PROJECT = Path(__file__).parents[1]
 PRESETS = PROJECT / "presets"
 ALL_FIELDS: Mapping[str, Row] = {**REQUEST_FIELDS, **OPTION_FIELDS}
-_PARTS = ("label", "description", "request", "options")
+OWN = "own"
+GROUPS = ("tier", "card", "purpose", "workflow", "demo", OWN)
+_PARTS = ("label", "description", "hint", "group", "tier", "cards", "request", "tasks", "options")
 _LENGTHS = {"num_frames", "seconds"}  # two ways to say one thing
+_NAME = re.compile(r"\w[\w -]{0,47}")
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One file. `request` and `options` are partial and checked: canonical names, absolute paths."""
+    """One file. `request`, `tasks` and `options` are partial and checked: canonical names, absolute paths.
+
+    `tasks` are those that it is made for, each with its part of the request; when it is empty the preset
+    serves any task, or the one that `request` names. `hint` is advice that no field holds. `tier` is the
+    nominal memory in GB from which it is meant, `cards` are the cards it is named after.
+    """
 
     name: str
     label: str
     description: str
+    hint: str = ""
+    group: str = OWN
+    tier: int | None = None
+    cards: tuple[str, ...] = ()
     request: Mapping[str, Any]
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any]
+
+    def is_for(self, task: str) -> bool:
+        """Whether it was made for the task."""
+        if self.tasks:
+            return task in self.tasks
+        return self.request.get("task") in (task, None)
+
+    def layers(self, task: str | None = None) -> list[Mapping[str, Any]]:
+        """What it says for a task, as `join_layers` takes it; None is the task that the preset itself
+        names.
+        """
+        asked = task or self.request.get("task", REQUEST_FIELDS["task"].default)
+        return [self.request, self.tasks.get(asked, {}), self.options]
+
+    def named(self, task: str) -> dict[str, Any]:
+        """Field -> value of all that it says for a task."""
+        return {name: value for layer in self.layers(task) for name, value in layer.items()}
 
 
 def load_preset(name: str, folder: Path = PRESETS) -> Preset:
@@ -49,15 +83,7 @@ def load_preset(name: str, folder: Path = PRESETS) -> Preset:
     path = folder / f"{name}.json"
     written = _read_object(path, "preset")
     try:
-        if unknown := sorted(set(written) - set(_PARTS)):
-            raise UserError("unknown part", value=unknown[0], allowed=_PARTS)
-        return Preset(
-            name=name,
-            label=str(written.get("label", name)),
-            description=str(written.get("description", "")),
-            request=_read_part(REQUEST_FIELDS, written.get("request", {})),
-            options=_read_part(OPTION_FIELDS, written.get("options", {})),
-        )
+        return _read_preset(name, written)
     except UserError as error:
         raise UserError(f"preset {path.name}: {error}".rstrip(".")) from error
 
@@ -70,6 +96,33 @@ def list_presets(folder: Path = PRESETS) -> list[Preset]:
 def preset_names(folder: Path = PRESETS) -> list[str]:
     """The names there are, sorted; nothing is read."""
     return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def save_preset(label: str, task: str, values: Mapping[str, Any], folder: Path) -> Preset:
+    """Write what `values` (fields of request and options, JSON-ready) say for a task; one of the same name is
+    replaced. Raises UserError for a label that can't be a file's name, a bundled preset's name, a bad value,
+    or a folder that can't be written.
+    """
+    name = _file_name(label)
+    asked = {key: value for key, value in values.items() if key in REQUEST_FIELDS}
+    opted = {key: value for key, value in values.items() if key not in REQUEST_FIELDS}
+    written = {"label": label.strip(), "group": OWN, "tasks": {task: asked}, "options": opted}
+    preset = _read_preset(name, written)
+    fresh = folder / f"{name}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(json.dumps(written, indent=2, ensure_ascii=False), encoding="utf-8")
+        fresh.replace(folder / f"{name}.json")
+    except OSError as error:
+        raise UserError(f"the preset can't be written: {error.strerror}", value=str(folder)) from error
+    return preset
+
+
+def delete_preset(name: str, folder: Path) -> None:
+    """Remove a preset of a person's own folder. Raises UserError when there is none of that name."""
+    if name not in preset_names(folder):
+        raise UserError("there is no preset of your own with this name", value=name)
+    (folder / f"{name}.json").unlink()
 
 
 def read_request_file(path: Path) -> dict[str, Any]:
@@ -86,11 +139,46 @@ def join_layers(layers: Iterable[Mapping[str, Any]]) -> tuple[GenerationRequest,
     """One request from partial ones with canonical names; a later layer replaces what it names."""
     values: dict[str, Any] = {}
     for layer in layers:
-        if _LENGTHS & layer.keys():
+        if any(layer.get(name) is not None for name in _LENGTHS):
             values = {name: value for name, value in values.items() if name not in _LENGTHS}
         values |= layer
     options = {name: values.pop(name) for name in OPTION_FIELDS if name in values}
     return read_request(values), read_options(options)
+
+
+def _file_name(label: str) -> str:
+    """The name under which a preset of that label is kept."""
+    name = label.strip()
+    if not _NAME.fullmatch(name) or name.casefold() in _DEVICES:
+        allowed = "up to 48 letters, digits, spaces, - and _"
+        raise UserError("a preset can't have this name", value=label, allowed=allowed)
+    if name.casefold() in {known.casefold() for known in preset_names()}:
+        raise UserError("a bundled preset has this name", value=label, fix="Choose another one.")
+    return name
+
+
+def _read_preset(name: str, written: Mapping[str, Any]) -> Preset:
+    if unknown := sorted(set(written) - set(_PARTS)):
+        raise UserError("unknown part", value=unknown[0], allowed=_PARTS)
+    tasks, tier, cards = written.get("tasks", {}), written.get("tier"), written.get("cards", [])
+    if written.get("group", OWN) not in GROUPS:
+        raise UserError("unknown group", value=written["group"], allowed=GROUPS)
+    if not isinstance(tasks, dict) or not tasks.keys() <= set(TASKS):
+        raise UserError("tasks must be a JSON object with a part for each", value=tasks, allowed=TASKS)
+    if not isinstance(tier, int | None) or not isinstance(cards, list):
+        raise UserError("tier must be a whole number and cards a list", value=[tier, cards])
+    return Preset(
+        name=name,
+        label=str(written.get("label", name)),
+        description=str(written.get("description", "")),
+        hint=str(written.get("hint", "")),
+        group=written.get("group", OWN),
+        tier=tier,
+        cards=tuple(map(str, cards)),
+        request=_read_part(REQUEST_FIELDS, written.get("request", {})),
+        tasks={task: _read_part(REQUEST_FIELDS, part) for task, part in tasks.items()},
+        options=_read_part(OPTION_FIELDS, written.get("options", {})),
+    )
 
 
 def _read_object(path: Path, what: str) -> dict[str, Any]:
@@ -110,7 +198,7 @@ def _read_object(path: Path, what: str) -> dict[str, Any]:
 
 def _read_part(table: Mapping[str, Row], part: Any) -> dict[str, Any]:
     if not isinstance(part, dict):
-        raise UserError("request and options must be JSON objects", value=type(part).__name__)
+        raise UserError("request, options and each of tasks must be JSON objects", value=type(part).__name__)
     return {name: _absolute(table[name], value) for name, value in read_values(table, part).items()}
 
 

@@ -1,5 +1,6 @@
 """A newcomer's first minute in a real Chromium: an example, a click, a video; the same after a reload."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from tests.tiny_models import write_tiny_models
 from tests.ui.test_app import wait_for_answer
+from wanvideo.downloads.added_folders import VARIABLE
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -33,7 +35,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = ["--port", str(port), "--output-dir", str(home / "out"), "--models-dir", str(models)]
-    server = subprocess.Popen([sys.executable, "app.py", *flags], cwd=ROOT)
+    environment = {**os.environ, VARIABLE: str(home / "config")}
+    server = subprocess.Popen([sys.executable, "app.py", *flags], cwd=ROOT, env=environment)
     try:
         assert wait_for_answer(f"http://127.0.0.1:{port}/config") == 200
         yield f"http://127.0.0.1:{port}/"
@@ -120,3 +123,36 @@ def test_a_task_shows_only_its_inputs(browser: Any, address: str) -> None:
     wait_until(browser, lambda page: "Write what happens" in text_of(page, "forecast"))
     shown = browser.find_element("css selector", ".columns").text
     assert "Speech" not in shown and "Picture" not in shown and "Prompt" in shown
+
+
+def test_a_preset_fills_the_form_and_one_s_own_outlives_a_reload(browser: Any, address: str) -> None:
+    browser.get(address)
+    click(browser, "#examples button")
+    wait_until(browser, lambda page: "frames at 25 fps" in text_of(page, "forecast"))
+    click(browser, "[role=tab]:nth-of-type(2)")
+    choose_preset(browser, "InfiniteTalk FP4 test")
+    wait_until(browser, lambda page: "16 a second" in text_of(page, "preset-card"))
+    click(browser, "#apply")
+    wait_until(browser, lambda page: value_of(page, "#memory input") == "40")
+    click(browser, "#my-presets button")
+    name = browser.find_element("css selector", "#my-presets textarea, #my-presets input")
+    name.send_keys("Mine")
+    click(browser, "#preset-save")
+    wait_until(browser, lambda page: "Mine" in value_of(page, "#preset input"))
+    browser.get(address)
+    click(browser, "[role=tab]:nth-of-type(2)")
+    choose_preset(browser, "Mine")
+    click(browser, "#my-presets button")
+    click(browser, "#preset-delete")
+    wait_until(browser, lambda page: "Recommended" in value_of(page, "#preset input"))
+
+
+def choose_preset(browser: Any, label: str) -> None:
+    click(browser, "#preset input")
+    click(browser, f"[role=option][aria-label$='{label}']")
+
+
+def value_of(browser: Any, selector: str) -> str:
+    """What stands in the first such input that takes text."""
+    found = browser.find_elements("css selector", f"{selector}:not([type=checkbox])")
+    return str(found[0].get_attribute("value")) if found else ""

@@ -25,6 +25,7 @@ TYPED: dict[str, tuple[Any, Any]] = {
     "text": ("words", "words"),
     "name": ("auto", "auto"),
     "int": ("", 0),  # the row's own bounds decide
+    "auto_int": ("40", 40),
     "float": ("1", 1.0),
     "floats": ("5, 1", (5.0, 1.0)),
     "bool": (True, True),

@@ -1,6 +1,7 @@
 """The page as a visitor meets it: built, watched, used, started. Without a browser."""
 
 import re
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from tests.plan_cases import plan
 from tests.tiny_models import write_tiny_models
 from tests.ui.test_fields import CARD, CPU, start_values
 from ui import texts
 from ui.cards import as_sentence
 from ui.events import add_jobs, look_at_jobs, show_task, stop_running
 from ui.examples import EXAMPLES, example_rows
-from ui.forecast import missing_input, show_forecast
+from ui.forecast import forecast_html, missing_input, show_forecast
 from ui.generation import EXAMPLES as EXAMPLES_FOLDER
 from ui.model_settings import (
     attention_guide,
@@ -29,6 +31,7 @@ from ui.parts import Page
 from wanvideo.errors import UserError
 from wanvideo.jobs.job import QUEUED
 from wanvideo.jobs.store import JobStore
+from wanvideo.memory_plan import Forecast, StageForecast
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import GenerationRequest, RuntimeOptions
 
@@ -73,6 +76,23 @@ def test_the_forecast_says_what_will_be_made(page: Page, values: dict[Any, Any])
     assert updates[page.form["num_inference_steps"]]["placeholder"].startswith("2 ")
     assert "64 x 64" in updates[page.models.plan]
     assert str(page.folders["models_dir"]) not in updates[page.models.plan]
+
+
+def test_the_forecast_says_what_it_takes() -> None:
+    stages = {
+        "denoise": StageForecast(device_bytes=12 << 30, seconds=100),
+        "decode": StageForecast(device_bytes=3 << 30, seconds=25.4),
+    }
+    foreseen = Forecast(stages=stages, host_bytes=9 << 30, disk_bytes=20 << 20, calibrated=True)
+    made = replace(plan({"task": "text_to_video"}), forecast=foreseen)
+    line = forecast_html(made, 1)
+    assert escape("about 12.0 GB of the card's memory · 20 MB on disk · about 2 min 05 s") in line
+    assert texts.say("forecast_guess") not in line and "main memory" not in line
+    several = forecast_html(replace(made, forecast=replace(foreseen, calibrated=False)), 4)
+    assert "80 MB on disk · about 8 min 22 s" in several and texts.say("forecast_guess") in several
+    on_cpu = Forecast(stages={"denoise": StageForecast(seconds=0.2)}, host_bytes=9 << 30)
+    assert "about 9.0 GB of main memory · about 1 s" in forecast_html(replace(made, forecast=on_cpu), 1)
+    assert forecast_html(replace(made, forecast=Forecast()), 1).count("<p") == 1
 
 
 @pytest.mark.parametrize(
@@ -241,6 +261,11 @@ def test_every_sentence_is_there_and_none_is_left_over() -> None:
         "queued_",
         "audio_order_",
         "rms_norm_function_",
+        "auto_int_",
+        "load_device_",
+        "vae_tiling_",
+        "preset_group_",
+        "forecast_",
     )
     assert not {key for key in texts.ENGLISH if key not in asked and not key.startswith(made)}
 
