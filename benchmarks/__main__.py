@@ -1,4 +1,5 @@
-"""Measure this machine: python -m benchmarks attention|modes|linear|all [--out DIR] [--docs] [--quick].
+"""Measure this machine: python -m benchmarks attention|modes|linear|load|swap|jobs|twenty|all [--out DIR]
+[--docs] [--quick] [--only NAME ...].
 
 Every row is in DIR/PART.json as soon as it is there; a row that fails is a row with its reason. `page --from
 DIR` writes docs/benchmarks.md from JSON files that another machine made.
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import attention, linears, modes
+from benchmarks import attention, linears, load, modes, swap, twenty, whole_jobs
 from benchmarks.page import PAGE, table, write_page
 from benchmarks.report import CardLost, Head, Report
 from wanvideo.hardware import probe_hardware
@@ -21,8 +22,13 @@ PARTS: dict[str, Callable[..., None]] = {
     "attention": attention.run,
     "modes": modes.run,
     "linear": linears.run,
+    "load": load.run,
+    "swap": swap.run,
+    "jobs": whole_jobs.run,
+    "twenty": twenty.run,
 }
 FOLDER = Path("outputs/benchmarks")
+FILES = Path("outputs/random_files")
 log = logging.getLogger("benchmarks")
 
 
@@ -48,7 +54,8 @@ def _measure(options: argparse.Namespace) -> None:
     machine = probe_hardware()
     for name in PARTS if options.part == "all" else [options.part]:
         head = Head(command=command, machine=machine, quick=options.quick)
-        report = Report(options.out / f"{name}.json", head, resume=options.resume)
+        files = options.files / ("tiny" if options.quick else "published")
+        report = Report(options.out / f"{name}.json", head, resume=options.resume, files=files.resolve())
         PARTS[name](report, machine, quick=options.quick, only=options.only)
         print(f"\n{table(name, report.rows)}\n", flush=True)
 
@@ -70,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", "--from", type=Path, default=FOLDER, metavar="DIR", help="the JSON files")
     parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md from them")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that everything runs")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these backends or modes alone")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these backends, modes or jobs")
+    parser.add_argument(
+        "--files", type=Path, default=FILES, metavar="DIR", help="where random models are kept"
+    )
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     parser.add_argument("--page", type=Path, default=PAGE, metavar="FILE", help=argparse.SUPPRESS)
     return parser

@@ -1,10 +1,14 @@
 """What every part measures with: the card's own clock, a reference in fp32, errors, memory."""
 
 import gc
+import logging
 import math
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +18,9 @@ from torch.nn.functional import scaled_dot_product_attention
 GIB = 2**30
 QUERIES_AT_ONCE = 4096  # of a reference: scores, should they be written out, and the mask stay small
 TOKENS_AT_ONCE = 2048  # of two results that are compared in float64
+STATUS = Path("/proc/self/status")
+OWN_MEMORY = ("RssAnon", "RssShmem")  # pages of mapped files are the system's to take back
+log = logging.getLogger("benchmarks")
 
 
 def device() -> str:
@@ -59,6 +66,63 @@ def reset_peak() -> None:
 def peak_gib() -> float | None:
     """The most that was reserved on the card since `reset_peak`; None without a card."""
     return torch.cuda.max_memory_reserved() / GIB if device() == "cuda" else None
+
+
+class HostPeak:
+    """The most main memory that this process has while it is open, sampled by a thread, and what it had at
+    the start: GiB of its own, and with the pages of mapped files.
+    """
+
+    def __init__(self, seconds: float = 0.005) -> None:
+        self._seconds, self._over = seconds, threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self.before, self.own_gib, self.whole_gib = host_gib(), 0.0, 0.0
+
+    def __enter__(self) -> "HostPeak":
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._watcher.join()
+        self._look()
+
+    @property
+    def added_gib(self) -> float:
+        """Of its own, above the start."""
+        return self.own_gib - self.before[0]
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._seconds):
+            self._look()
+
+    def _look(self) -> None:
+        own, whole = host_gib()
+        self.own_gib, self.whole_gib = max(self.own_gib, own), max(self.whole_gib, whole)
+
+
+def host_gib() -> tuple[float, float]:
+    """(main memory of this process's own, that with mapped files) in GiB; both the same where the system does
+    not tell them apart.
+    """
+    if not STATUS.exists():
+        import psutil
+
+        resident = psutil.Process().memory_info().rss / GIB
+        return resident, resident
+    lines = (line.split() for line in STATUS.read_text("ascii").splitlines() if line.startswith("Rss"))
+    parts = {words[0].rstrip(":"): int(words[1]) * 1024 / GIB for words in lines}
+    return sum(parts[name] for name in OWN_MEMORY), sum(parts.values())
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Log how long it takes."""
+    begun = time.perf_counter()
+    log.info("    %s ...", name)
+    yield
+    wait()
+    log.info("    %s: %.1f s", name, time.perf_counter() - begun)
 
 
 def errors(value: Tensor, exact: Tensor) -> dict[str, float]:

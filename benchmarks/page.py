@@ -49,6 +49,17 @@ def _ratio_to_dense(row: Row, rows: list[Row]) -> str:
     return "" if base is None else format(base["ms"] / row["ms"], ".2f")
 
 
+def _ratio_to_resident(row: Row, rows: list[Row]) -> str:
+    """The time as a share of that of the same model with no block swapped."""
+    same = {name: row[name] for name in ("mode", "how")}
+    base = next(figures(rows, swapped=0, **same), None)
+    return "" if base is None else format(row["ms"] / base["ms"], ".3f")
+
+
+def _stages(row: Row, _: list[Row]) -> str:
+    return ", ".join(f"{name} {seconds:.1f}" for name, seconds in row["stages"].items())
+
+
 def _passed(row: Row, _: list[Row]) -> str:
     if not row["inputs_unchanged"]:
         return "no: changes its inputs"
@@ -104,6 +115,79 @@ TABLES: dict[str, tuple[Column, ...]] = {
 }
 
 
+TABLES |= {
+    "load": (
+        column("what", "what"),
+        column("mode", "mode"),
+        column("file GB", "file_gb", ".2f"),
+        column("model GB", "model_gb", ".2f"),
+        column("first s", "first_seconds", ".2f"),
+        column("s", "seconds", ".2f"),
+        column("GB/s", "gb_per_second", ".1f"),
+        column("of page-locked", "of_pinned", ".0%"),
+        column("of pageable", "of_pageable", ".0%"),
+        column("host GiB, own", "host_own_gib", ".2f"),
+        column("host GiB, with the file", "host_whole_gib", ".2f"),
+        column("card peak GiB", "peak_gib", ".2f"),
+        column("page-locked GB/s", "pinned", ".1f"),
+        column("pageable GB/s", "pageable", ".1f"),
+        column("read by 1 GB/s", "read_by_one", ".1f"),
+        column("read by all GB/s", "read_by_all", ".1f"),
+    ),
+    "swap": (
+        column("mode", "mode"),
+        column("blocks run", "how"),
+        column("swapped", "swapped"),
+        column("identical", "identical"),
+        column("graphs", "graphs"),
+        column("ms a forward", "ms", ",.0f"),
+        Column(title="x resident", cell=_ratio_to_resident),
+        column("card peak GiB", "peak_gib", ".1f"),
+        column("to the card GB", "to_card_gb", ".2f"),
+        column("to main memory MB", "to_host_mb", ".3f"),
+        column("settled in s", "seconds_to_settle", ".1f"),
+        column("host weights GiB", "host_weights_gib", ".1f"),
+        column("host peak GiB", "host_peak_gib", ".1f"),
+    ),
+    "jobs": (
+        column("job", "job"),
+        column("what", "what"),
+        column("cap GiB", "gib"),
+        column("preset", "preset"),
+        column("size", "size"),
+        column("steps", "steps"),
+        column("quantization", "quantization"),
+        column("attention", "attention"),
+        column("blocks swapped", "swapped"),
+        column("at the end", "swapped_at_end"),
+        column("text layers swapped", "text_layers_swapped"),
+        column("tokens at a time", "chunk_tokens"),
+        column("VAE tile", "decode_tile"),
+        column("peak GiB", "peak_gib", ".2f"),
+        column("forecast GiB", "forecast_gib", ".2f"),
+        column("over forecast", "peak_to_forecast", "+.0%"),
+        column("outside GiB", "outside_gib", ".2f"),
+        column("host GiB, own", "host_own_gib", ".1f"),
+        column("s", "seconds", ".1f"),
+        Column(title="s per stage", cell=_stages),
+        column("notes", "notes"),
+        column("finite", "finite"),
+    ),
+    "twenty": (
+        column("what", "what"),
+        column("number", "index"),
+        column("s", "seconds", ".1f"),
+        column("finite", "finite"),
+        column("host GiB, own", "host_own_gib", ".2f"),
+        column("host GiB, with files", "host_whole_gib", ".2f"),
+        column("card GiB", "card_gib", ".3f"),
+        column("card reserved GiB", "card_reserved_gib", ".2f"),
+        column("host grown GiB", "host_own_gib_grown", "+.3f"),
+        column("card grown GiB", "card_gib_grown", "+.3f"),
+    ),
+}
+
+
 def table(part: str, rows: list[Row]) -> str:
     """Markdown; rows without figures stand below it, each with its reason."""
     columns = TABLES[part]
@@ -116,7 +200,7 @@ def table(part: str, rows: list[Row]) -> str:
 
 def _without_figures(row: Row) -> str:
     """Where the same reason holds for all shapes one line says it."""
-    names = ("backend", "provider", "mode", "step")
+    names = ("backend", "provider", "mode", "step", "how", "swapped", "job", "what", "gib", "index")
     return f"- {', '.join(str(row[name]) for name in names if row.get(name))}: {row[REASON]}"
 
 

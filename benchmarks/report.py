@@ -47,10 +47,11 @@ class Head:
 
 
 class Report:
-    """One part's rows; a row is known by its key."""
+    """One part's rows; a row is known by its key. Large files that it needs are kept in `files`."""
 
-    def __init__(self, file: Path, head: Head, *, resume: bool = False) -> None:
+    def __init__(self, file: Path, head: Head, *, resume: bool = False, files: Path | None = None) -> None:
         self.file, self._head = file, head.as_json()
+        self.files = files or file.parent / "files"
         self.rows: list[Row] = read_report(file)["rows"] if resume and file.exists() else []
         file.parent.mkdir(parents=True, exist_ok=True)
 
@@ -73,7 +74,7 @@ class Report:
             found, lost = measure(), False
         except Exception as error:  # whatever a foreign kernel raises: it is the row's answer
             log.info("%s", traceback.format_exc())
-            found, lost = {REASON: _short(error)}, not _card_works()
+            found, lost = {REASON: short_reason(error)}, not _card_works()
         row = {**key, **found}
         places = [place for place, other in enumerate(self.rows) if _is_of(other, key)]
         self.rows[slice(places[0], places[0] + 1) if places else slice(len(self.rows), None)] = [row]
@@ -105,7 +106,8 @@ def _is_of(row: Row, key: Mapping[str, Any]) -> bool:
     return all(row.get(name) == value for name, value in key.items())
 
 
-def _short(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
+    """One line of at most LONGEST_REASON characters."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
 

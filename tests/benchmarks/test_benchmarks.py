@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import attention, linears, modes
+from benchmarks import attention, linears, modes, twenty, whole_jobs
 from benchmarks.candidates import EXACT, SPARSE, Candidate, candidates
 from benchmarks.measuring import errors, exact_attention
 from benchmarks.page import PAGE, TABLES, table, write_page
@@ -38,10 +38,18 @@ def report_in(folder: Path, name: str = "rows", hardware: Hardware | None = None
 
 
 @NO_CARD
-def test_all_parts_run_and_stand_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_parts_run_and_stand_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the whole jobs and the twenty the fewest; they have tests of their own."""
+    monkeypatch.setenv("WANVIDEO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(whole_jobs, "CASES", whole_jobs.CASES[:1])
+    monkeypatch.setattr(twenty, "TINY_GENERATIONS", twenty.SETTLING + 1)
+    monkeypatch.setattr(twenty, "TINY_CHECKED", 1)
     page = tmp_path / "page.md"
     page.write_text(PAGE.read_text("utf-8"), "utf-8")
-    command.main(["all", "--quick", "--docs", "--out", str(tmp_path), "--page", str(page)])
+    where = ["--out", str(tmp_path), "--page", str(page), "--files", str(tmp_path / "files")]
+    command.main(["all", "--quick", "--docs", *where])
     printed, text = capsys.readouterr().out, page.read_text("utf-8")
     for part in TABLES:
         report = read_report(tmp_path / f"{part}.json")
