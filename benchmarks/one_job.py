@@ -47,6 +47,7 @@ class Job:
 
 def run_job(job: Job) -> Row:
     """Make the video and measure. Raises what the engine raises."""
+    probe_hardware()  # tells PyTorch's allocator what to do before it starts
     _cap(job.cap_gib)
     watcher = _Watcher(job)
     # The engine asks for the peak of the whole job, which is counted here, stage by stage.

@@ -127,7 +127,7 @@ class JobModels:
             tables = word_tables(model)
             return Residence(model, self.device, blocks=list(model.encoder.block), lookups=tables)
 
-        return self._lend(TEXT_ENCODER, facts, self.dtype, build, swap=swap)
+        return self._lend(TEXT_ENCODER, facts, self.dtype, build, swap=swap, waits=False)
 
     def tokenizer(self) -> PromptTokenizer:
         """The tokenizer that belongs to the text encoder's file."""
@@ -150,7 +150,7 @@ class JobModels:
         def build() -> "Residence[CLIPVisionModel]":
             return self._here(load.load_image_encoder(facts, dtype=dtype, device=self.device))
 
-        return self._lend(IMAGE_ENCODER, facts, dtype, build)
+        return self._lend(IMAGE_ENCODER, facts, dtype, build, waits=False)
 
     def speech_encoder(self) -> "AbstractContextManager[Wav2Vec2Model]":
         """wav2vec2 in fp32 on the CPU, as the official code runs it."""
@@ -186,11 +186,12 @@ class JobModels:
         *,
         swap: SwapPlan = RESIDENT,
         keep: bool = True,
+        waits: bool = True,
     ) -> AbstractContextManager[Module]:
         name = _VAE if work in (VAE_ENCODE, VAE_DECODE) else work
         room = self._room(facts.num_parameters * dtype.itemsize, swap.blocks / max(1, facts.num_layers), work)
         key = self._key(name, [facts], dtype)
-        return self.cache.use(name, key, build, Loan(room=room, swap=swap, keep=keep))
+        return self.cache.use(name, key, build, Loan(room=room, swap=swap, keep=keep, waits=waits))
 
     def _room(self, weights: int, share: float, work: str) -> Room:
         """Of weights that wait in main memory to that `share`."""

@@ -55,13 +55,16 @@ class Room:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loan:
     """How a model is lent: what it takes, its blocks streamed as `swap` says. When it comes back it is kept,
-    or dropped without `keep`; `aside`: it leaves the card at once if main memory has room for it.
+    or dropped without `keep`; `aside`: it leaves the card at once if main memory has room for it. When
+    another needs its place on the card it moves to main memory, or is dropped without `waits`: a model that
+    is read as it is comes back from its file in less time.
     """
 
     room: Room = Room()
     swap: SwapPlan = RESIDENT
     keep: bool = True
     aside: bool = False
+    waits: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class _Entry:
     thread: int = 0
     borrowers: int = 0
     outdated: bool = False
+    waits: bool = True
 
 
 class ModelCache:
@@ -161,7 +162,7 @@ class ModelCache:
         if dress is not None:
             dress(entry.tenant.model)
         lent.enter_context(entry.tenant.running(loan.swap))
-        entry.swap = loan.swap
+        entry.swap, entry.waits = loan.swap, loan.waits
         self._make_room(entry.key, _taken(entry.tenant, loan.room.working_bytes))
         self._give_back_memory()
 
@@ -196,7 +197,7 @@ class ModelCache:
 
     def _leave_card(self, entry: _Entry, key: Hashable, room: Room) -> None:
         """To main memory if it can be, beside `room` for the model of `key`; else out of the cache."""
-        way = self._way_to_host(entry, key, room)
+        way = self._way_to_host(entry, key, room) if entry.waits else None
         if way is None:
             self._drop(entry)
         else:

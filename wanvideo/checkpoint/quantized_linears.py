@@ -51,7 +51,7 @@ def build_linears(
     homes = {name: home(f"{name}.weight") if home else device for name in linears}
     done = 0
     # What stays as the file has it goes straight home, the rest is computed on the device first.
-    made_on = homes if mode.store is None else dict.fromkeys(linears, device)
+    made_on = {name: homes[name] if _stays(mode, found.get(f"{name}.weight")) else device for name in linears}
     for where, group in groupby(linears, key=lambda name: made_on[name]):
         names = list(group)
         bundles = (_tensors_of(name, state, found) for name in names)
@@ -66,6 +66,14 @@ def build_linears(
                 module.set_submodule(name, _made_by(mode, weight).make_linear(stored, bias, dtype))
                 done += 1
     progress(len(linears), len(linears))
+
+
+def _stays(mode: QuantizationMode, found: FoundWeight | None) -> bool:
+    """Whether the mode takes a weight over bit by bit, with nothing to compute."""
+    if mode.store is None or found is None:
+        return mode.store is None
+    stored = found.stored
+    return stored.format in mode.accepts and ("weight_scale" in stored.tensors or not mode.scaled)
 
 
 def _tensors_of(name: str, state: State, found: Mapping[str, FoundWeight]) -> Bundle:

@@ -28,7 +28,9 @@ def transformer_bytes(job: Job, memory: MemoryPlan) -> int:
     kept = passes * state + (state if chunk == tokens else 0)
     in_fp32 = constants.FP32_COPIES * FP32 * chunk * sizes.dim
     copies = constants.EXACT_COPIES if job.backend.fallback is None else constants.OTHER_COPIES
-    rotating = (constants.ATTENTION_STATES - 1) * state + in_fp32
+    made = chunk * sizes.dim * sizes.itemsize
+    # Query, key and value of a chunk, and with several chunks those of all tokens that they are put into.
+    rotating = (constants.ATTENTION_STATES - 1) * (made + (state if chunk < tokens else 0)) + in_fp32
     attending = int((constants.ATTENTION_STATES + copies) * state) + _attention_extra(job)
     peak = max(rotating, attending, in_fp32, _feed_forward_bytes(job, chunk))
     return kept + peak + sizes.dense_weight + _always(work)

@@ -10,7 +10,7 @@ from wanvideo.memory.rates import Calibration, guessed_rates
 from wanvideo.memory.remarks import remarks
 from wanvideo.memory.room import Room, room_on
 from wanvideo.memory.seconds import stage_seconds
-from wanvideo.memory.stages import stage_bytes, swapped_bytes, working_bytes
+from wanvideo.memory.stages import swapped_bytes, with_idle, working_bytes
 from wanvideo.memory.wishes import wishes_of
 from wanvideo.memory.work import Job
 from wanvideo.memory_plan import Forecast, MemoryPlan, StageForecast
@@ -61,7 +61,7 @@ def _corrected(seconds: Mapping[str, float], corrections: Mapping[str, float]) -
 def _stages(
     job: Job, memory: MemoryPlan, room: Room, seconds: Mapping[str, float]
 ) -> dict[str, StageForecast]:
-    sizes = stage_bytes(job, memory)
+    sizes = with_idle(job, memory, room.budget)
     return {
         stage: StageForecast(
             device_bytes=sizes[stage] if room.on_card else 0, seconds=round(seconds[stage], 3)

@@ -34,6 +34,23 @@ def stage_bytes(job: Job, memory: MemoryPlan) -> dict[str, int]:
     return stages
 
 
+def with_idle(job: Job, memory: MemoryPlan, budget: int) -> dict[str, int]:
+    """The same with the idle models of earlier stages that stay on the card, as they fit within `budget`: the
+    one used last stays longest.
+    """
+    sizes = job.sizes
+    text = 0 if memory.text_encoder.blocks else sizes.text_encoder
+    encoders = [sizes.image_encoder * job.work.has_picture, text]
+    beside = {PICTURE: [text], CONDITION: encoders, DENOISE: [sizes.vae, *encoders], DECODE: encoders}
+    stages = stage_bytes(job, memory)
+    for stage, idle in beside.items():
+        for size in idle if stage in stages else ():
+            if stages[stage] + size > budget:
+                break
+            stages[stage] += size
+    return stages
+
+
 def text_bytes(sizes: ModelSizes, swap: SwapPlan) -> int:
     """Of the text encoder at work; its table is not on the card while layers are swapped."""
     resident = (sizes.text_layers - swap.blocks) * sizes.text_layer

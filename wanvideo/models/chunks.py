@@ -20,14 +20,20 @@ def in_chunks(
     length = rows[0].shape[1]
     if not size or length <= size:
         return _as_tuple(function(*rows))
-    whole: tuple[Tensor, ...] = ()
+    whole: tuple[Tensor, ...] = () if into is None else (into,)
     for first in range(0, length, size):
-        parts = _as_tuple(function(*(row[:, first : first + size] for row in rows)))
-        if not whole:
-            whole = tuple(_room(part, length) for part in (parts if into is None else parts[1:]))
-            whole = whole if into is None else (into, *whole)
-        for target, part in zip(whole, parts, strict=True):
-            target[:, first : first + size] = part
+        chunk = (row[:, first : first + size] for row in rows)
+        whole = _written(whole, _as_tuple(function(*chunk)), first, length)
+    return whole
+
+
+def _written(
+    whole: tuple[Tensor, ...], parts: tuple[Tensor, ...], first: int, length: int
+) -> tuple[Tensor, ...]:
+    """`whole` with the parts in their place. On return nothing holds them: the next need their memory."""
+    whole = (*whole, *(_room(part, length) for part in parts[len(whole) :]))
+    for target, part in zip(whole, parts, strict=True):
+        target[:, first : first + part.shape[1]] = part
     return whole
 
 

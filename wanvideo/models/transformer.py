@@ -123,9 +123,11 @@ class Block(WanTransformerBlock):
         def project_rows(x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
             normed = (self.norm1(x.float()) * (1 + scale) + shift).type_as(x)
             query, key, value = project(self.attn1, "attn1", normed)
-            query, key = self._heads(self.attn1.norm_q, query), self._heads(self.attn1.norm_k, key)
+            del normed  # one after the other: what is in fp32 for rotating is the peak of a chunk
             turned = Rotary(cos, sin)
-            return turned.rotate(query), turned.rotate(key), self._heads(None, value)
+            query = turned.rotate(self._heads(self.attn1.norm_q, query))
+            key = turned.rotate(self._heads(self.attn1.norm_k, key))
+            return query, key, self._heads(None, value)
 
         def add(x: Tensor, attended: Tensor) -> Tensor:
             return (x.float() + self.attn1.to_out[0](attended) * gate).type_as(x)
