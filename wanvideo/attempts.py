@@ -39,6 +39,7 @@ class Attempts:
                     raise
             # Out here the error is gone, which held the tensors of the attempt.
             gc.collect()
+            self.models.cache.clear_card()  # what is idle comes back when it is needed
             torch.cuda.empty_cache()
 
     def relieve(self, transformer: WanTransformer) -> None:

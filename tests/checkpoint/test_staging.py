@@ -8,15 +8,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.checkpoint.quantized_files import official_state, small_model, write
 from wanvideo.checkpoint import staging
+from wanvideo.checkpoint.file_places import FilePlaces
 from wanvideo.checkpoint.load import load_transformer
+from wanvideo.checkpoint.mapped import map_safetensors
 from wanvideo.checkpoint.staging import Bundle, Stage, on_device
+from wanvideo.checkpoint.state import read_file
 from wanvideo.registry import quantization_modes
 
 PIECE = 1 << 12
@@ -45,17 +48,17 @@ class SlowCard:
             self.lanes += 1
         return self
 
-    def carry(self, source: Any, target: Tensor, free: Any) -> None:
+    def carry(self, fill: Any, target: Tensor, free: Any) -> None:
         with self.lock:
             self.left -= 1
             if self.left < 0:
                 raise RuntimeError("the card is lost")
             self.under_way += 1
             self.most_at_once = max(self.most_at_once, self.under_way)
-            self.pieces, self.largest_piece = self.pieces + 1, max(self.largest_piece, len(source))
+            self.pieces, self.largest_piece = self.pieces + 1, max(self.largest_piece, target.numel())
             wait = self.random.uniform(0, 0.003)
         time.sleep(wait)
-        np.copyto(target.numpy(), source)
+        fill(target.numpy())
         assert 0 < free <= self.moments
         with self.lock:
             self.under_way -= 1
@@ -94,6 +97,33 @@ def test_all_arrives_in_order_and_whole() -> None:
     stage.close()
     assert card.largest_piece == PIECE and card.pieces > 5 * len(given)
     assert 1 < card.most_at_once <= card.lanes <= staging.READERS
+
+
+def test_what_is_mapped_is_read_from_its_file(tmp_path: Path) -> None:
+    """Not touched page by page: the readers find where the tensors lie. Copies of them lie nowhere."""
+    tensors = {f"t{index}": tensor["weight"] for index, tensor in enumerate(bundles(6))}
+    save_file(tensors, tmp_path / "file.safetensors")
+    for mapped in (read_file(tmp_path / "file.safetensors"), map_safetensors(tmp_path / "file.safetensors")):
+        places = FilePlaces()
+        assert all(places.find(tensor) is not None for tensor in mapped.values())
+        assert places.find(tensors["t0"]) is None
+        places.close()
+        stage = Stage(SlowCard())
+        arrived = next(iter(stage.bring([mapped])))
+        stage.close()
+        for name, tensor in tensors.items():
+            assert torch.equal(arrived[name].float(), tensor.float())
+
+
+def test_a_file_that_is_gone_is_copied_from_memory(tmp_path: Path) -> None:
+    save_file({"a": torch.arange(3.0)}, tmp_path / "file.safetensors")
+    mapped = read_file(tmp_path / "file.safetensors")
+    (tmp_path / "file.safetensors").unlink()
+    places = FilePlaces()
+    assert places.find(mapped["a"]) is None
+    stage = Stage(SlowCard())
+    assert torch.equal(next(iter(stage.bring([mapped])))["a"], torch.arange(3.0))
+    stage.close()
 
 
 def test_only_a_few_are_ahead() -> None:

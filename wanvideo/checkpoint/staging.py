@@ -1,15 +1,16 @@
 """Tensors of mapped files on their way to a card: several threads read ahead into page-locked memory, and
 each copies from there on a stream of its own, while the card still works on what came before.
 
-A plain copy of a mapped tensor reads its pages in one thread, through a small buffer of the driver's, and
+A plain copy of a mapped tensor touches its pages in one thread, through a small buffer of the driver's, and
 nothing is read meanwhile.
 """
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wanvideo.checkpoint.file_places import FilePlaces, read_into
 from wanvideo.placement.host_buffer import HostBuffer
 
 READERS = 16  # one core brings about 5 GB/s into page-locked memory, PCIe 5 takes 55
@@ -24,14 +26,15 @@ PIECE_BYTES = 32 << 20  # of page-locked memory for each reader
 AHEAD_BYTES = 512 << 20  # on the card, of bundles that are not asked for yet
 Bundle: TypeAlias = dict[str, Tensor]
 _Bytes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
+Fill: TypeAlias = Callable[[_Bytes], None]
 
 
 class Lane(Protocol):
     """The way of one reader to the card."""
 
-    def carry(self, source: _Bytes, target: Tensor, free: Any) -> None:
-        """Copy at most PIECE_BYTES to `target`, uint8, once the card has come to the moment `free`; on return
-        they are there.
+    def carry(self, fill: Fill, target: Tensor, free: Any) -> None:
+        """Bring at most PIECE_BYTES to `target`, uint8, once the card has come to the moment `free`: `fill`
+        puts them into memory of that size. On return they are there.
         """
 
 
@@ -90,6 +93,7 @@ class Stage:
         for _ in range(count):
             self._lanes.put(None)
         self._readers = ThreadPoolExecutor(count, thread_name_prefix="staging")
+        self._places = FilePlaces()
 
     def bring(self, bundles: Iterable[Bundle]) -> Iterator[Bundle]:
         """See `on_device`."""
@@ -104,6 +108,7 @@ class Stage:
     def close(self) -> None:
         """Wait for the pieces that are under way; the others are given up."""
         self._readers.shutdown(wait=True, cancel_futures=True)
+        self._places.close()
 
     def _begin(self, bundle: Bundle) -> _Arriving:
         arriving = _Arriving({}, [], sum(tensor.nbytes for tensor in bundle.values()))
@@ -115,16 +120,18 @@ class Stage:
         return arriving
 
     def _begin_tensor(self, source: Tensor, target: Tensor) -> "Iterator[Future[None]]":
-        content, there, free = _bytes(source).numpy(), _bytes(target), self._card.moment()
+        there, free, place = _bytes(target), self._card.moment(), self._places.find(source)
+        content = _bytes(source).numpy()
         for first in range(0, len(content), PIECE_BYTES):
             piece = slice(first, first + PIECE_BYTES)
-            yield self._readers.submit(self._carry, content[piece], there[piece], free)
+            fill = partial(_copy, content[piece]) if place is None else partial(read_into, place, first)
+            yield self._readers.submit(self._carry, fill, there[piece], free)
 
-    def _carry(self, source: _Bytes, target: Tensor, free: Any) -> None:
+    def _carry(self, fill: Fill, target: Tensor, free: Any) -> None:
         lane = self._lanes.get()
         try:
             lane = lane or self._card.lane()
-            lane.carry(source, target, free)
+            lane.carry(fill, target, free)
         finally:
             self._lanes.put(lane)
 
@@ -137,13 +144,13 @@ class CudaLane:
         self._memory = HostBuffer(0, pin=False)
         self._stream = torch.cuda.Stream(device)
 
-    def carry(self, source: _Bytes, target: Tensor, free: torch.cuda.Event) -> None:
+    def carry(self, fill: Fill, target: Tensor, free: torch.cuda.Event) -> None:
         """See `Lane`."""
-        if len(source) > self._memory.tensor.numel():
+        if target.numel() > self._memory.tensor.numel():
             with torch.cuda.device(self._device):  # a reader's own device is the first one
-                self._memory = HostBuffer(min(2 * len(source), PIECE_BYTES), pin=True)
-        memory = self._memory.tensor[: len(source)]
-        np.copyto(memory.numpy(), source)  # in this thread alone, and without the interpreter's lock
+                self._memory = HostBuffer(min(2 * target.numel(), PIECE_BYTES), pin=True)
+        memory = self._memory.tensor[: target.numel()]
+        fill(memory.numpy())
         self._stream.wait_event(free)
         with torch.cuda.stream(self._stream):
             target.copy_(memory, non_blocking=True)
@@ -169,6 +176,11 @@ class CudaCard:
     def lane(self) -> CudaLane:
         """See `Card`."""
         return CudaLane(self._device)
+
+
+def _copy(content: _Bytes, memory: _Bytes) -> None:
+    """In this thread alone, and without the interpreter's lock."""
+    np.copyto(memory, content)
 
 
 def _bytes(tensor: Tensor) -> Tensor:

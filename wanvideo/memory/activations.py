@@ -64,14 +64,14 @@ def _always(work: Work) -> int:
 def decode_bytes(job: Job, tile: int) -> int:
     """Of the VAE while it decodes a window."""
     pieces = constants.PIECE_BYTES_PER_PIXEL * job.work.pixels
-    return _vae_bytes(job, tile, DECODE_BYTES_PER_PIXEL) + pieces
+    return _vae_bytes(job, tile, constants.DECODE_RESERVED * DECODE_BYTES_PER_PIXEL) + pieces
 
 
 def encode_bytes(job: Job, tile: int) -> int:
     """Of the VAE while it encodes."""
-    return _vae_bytes(job, tile, ENCODE_BYTES_PER_PIXEL)
+    return _vae_bytes(job, tile, constants.ENCODE_RESERVED * ENCODE_BYTES_PER_PIXEL)
 
 
-def _vae_bytes(job: Job, tile: int, per_pixel: int) -> int:
+def _vae_bytes(job: Job, tile: int, per_pixel: float) -> int:
     pixels = max(part.pixels for part in tile_grid(job.work.height, job.work.width, tile))
-    return int(pixels * per_pixel * job.sizes.vae_width * constants.VAE_RESERVED)
+    return int(pixels * per_pixel * job.sizes.vae_width)

@@ -40,7 +40,8 @@ IMAGE_WORKING_BYTES = 200 * MIB  # CLIP on one picture
 
 # The VAE at its published width; what a pixel of a picture or tile takes stands beside the tiles.
 VAE_DIM = 96
-VAE_RESERVED = 1.15  # of its live bytes: what the allocator and cuDNN take beside them
+# Of its live bytes, what cuDNN's workspaces take beside them: an H200 took 7.2 GiB to encode 640x640.
+ENCODE_RESERVED, DECODE_RESERVED = 1.35, 1.15
 PIECE_BYTES_PER_PIXEL = 4 * 3 * 4 * 3  # four frames in fp32, with the colours before and after matching
 DECODE_FLOPS_PER_PIXEL = 8.62e6  # for a pixel of each frame; counted by torch's FlopCounterMode
 ENCODE_FLOPS_PER_PIXEL = 5.14e6
