@@ -14,6 +14,8 @@ from wanvideo.media.segments import JobFolder
 from wanvideo.media.sound import Sound, load_sound, mix_sounds
 from wanvideo.media.video import join_segments
 from wanvideo.plan import GenerationPlan
+from wanvideo.quality.frames import QUALITY, read_windows
+from wanvideo.quality.report import QualityReport, quality_report
 from wanvideo.request import to_mapping
 
 log = logging.getLogger(__name__)
@@ -31,17 +33,23 @@ def job_folder(plan: GenerationPlan) -> JobFolder:
     return JobFolder(plan.output.parent / ".work" / f"{plan.output.stem}_{mark}", fps=plan.settings.fps)
 
 
-def join_windows(plan: GenerationPlan, folder: JobFolder, output: Path) -> Path:
+def join_windows(plan: GenerationPlan, folder: JobFolder, output: Path) -> tuple[Path, QualityReport]:
     """The windows in `folder` as one mp4 with the ORIGINAL sound; returns the name it got (nothing is
-    overwritten).
+    overwritten) and what was measured, which is in the metadata too.
     """
-    return join_segments(
-        folder.segments(),
-        output,
-        fps=plan.settings.fps,
-        sound=_original_sound(plan),
-        metadata={"comment": _comment(plan)},
+    segments = folder.segments()
+    measured = folder.load_state(len(segments) - 1).get(QUALITY)
+    figures = () if measured is None else read_windows(measured)  # none by a version that did not measure
+    reports: list[QualityReport] = []
+
+    def metadata(sound_difference: float | None) -> dict[str, str]:
+        reports.append(quality_report(plan, figures, sound_difference))
+        return {"comment": _comment(plan, reports[-1])}
+
+    path = join_segments(
+        segments, output, fps=plan.settings.fps, sound=_original_sound(plan), metadata=metadata
     )
+    return path, reports[-1]
 
 
 def clear_windows(folder: JobFolder) -> None:
@@ -62,7 +70,7 @@ def keep_finished(plan: GenerationPlan) -> Path | None:
     folder = job_folder(plan)
     if not folder.finished():
         return None
-    kept = join_windows(plan, folder, plan.output.with_stem(f"{plan.output.stem}_part"))
+    kept, _ = join_windows(plan, folder, plan.output.with_stem(f"{plan.output.stem}_part"))
     clear_windows(folder)
     return kept
 
@@ -74,13 +82,16 @@ def _original_sound(plan: GenerationPlan) -> Sound | None:
     return mix_sounds([load_sound(path, seconds) for path in plan.request.audio], plan.request.audio_order)  # type: ignore[arg-type]
 
 
-def _comment(plan: GenerationPlan) -> str:
-    """The request, what really ran and by what, as JSON; file names without their folders."""
+def _comment(plan: GenerationPlan, quality: QualityReport) -> str:
+    """The request, what really ran and by what, and how it came out, as JSON; file names without their
+    folders.
+    """
     written: dict[str, Any] = {
         "request": _without_folders(to_mapping(plan.request)),
         "effective": plan.effective(),
         "models": _model_files(plan),
         "notes": list(plan.notes),
+        "quality": quality.as_mapping(),
         "version": __version__,
     }
     return json.dumps(written, ensure_ascii=False, sort_keys=True)

@@ -19,7 +19,6 @@ from wanvideo.effective_mode import as_stored_mode
 from wanvideo.loan import Loan, ModelKey, Room, model_key
 from wanvideo.memory_plan import (
     IMAGE_ENCODER,
-    RESIDENT,
     TEXT_ENCODER,
     TRANSFORMER,
     VAE_DECODE,
@@ -49,6 +48,7 @@ Module = TypeVar("Module", bound="nn.Module")
 log = logging.getLogger(__name__)
 
 _VAE = "VAE"
+_PLAIN = Loan()
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -127,7 +127,7 @@ class JobModels:
             tables = word_tables(model)
             return Residence(model, self.device, blocks=list(model.encoder.block), lookups=tables)
 
-        return self._lend(TEXT_ENCODER, facts, self.dtype, build, swap=swap, waits=False)
+        return self._lend(TEXT_ENCODER, facts, self.dtype, build, Loan(swap=swap, waits=False))
 
     def tokenizer(self) -> PromptTokenizer:
         """The tokenizer that belongs to the text encoder's file."""
@@ -150,7 +150,7 @@ class JobModels:
         def build() -> "Residence[CLIPVisionModel]":
             return self._here(load.load_image_encoder(facts, dtype=dtype, device=self.device))
 
-        return self._lend(IMAGE_ENCODER, facts, dtype, build, waits=False)
+        return self._lend(IMAGE_ENCODER, facts, dtype, build, Loan(waits=False))
 
     def speech_encoder(self) -> "AbstractContextManager[Wav2Vec2Model]":
         """wav2vec2 in fp32 on the CPU, as the official code runs it."""
@@ -168,7 +168,7 @@ class JobModels:
         def build() -> Residence[MelBandRoformer]:
             return self._here(load.load_vocal_separator(facts, device=self.device))
 
-        return self._lend("vocal separator", facts, torch.float32, build, keep=False)
+        return self._lend("vocal separator", facts, torch.float32, build, Loan(keep=False))
 
     def _here(self, model: Module) -> Residence[Module]:
         return Residence(model, self.device)
@@ -183,15 +183,14 @@ class JobModels:
         facts: CheckpointFacts,
         dtype: torch.dtype,
         build: Callable[[], Residence[Module]],
-        *,
-        swap: SwapPlan = RESIDENT,
-        keep: bool = True,
-        waits: bool = True,
+        loan: Loan = _PLAIN,
     ) -> AbstractContextManager[Module]:
+        """`loan` without its room."""
         name = _VAE if work in (VAE_ENCODE, VAE_DECODE) else work
-        room = self._room(facts.num_parameters * dtype.itemsize, swap.blocks / max(1, facts.num_layers), work)
+        share = loan.swap.blocks / max(1, facts.num_layers)
+        room = self._room(facts.num_parameters * dtype.itemsize, share, work)
         key = self._key(name, [facts], dtype)
-        return self.cache.use(name, key, build, Loan(room=room, swap=swap, keep=keep, waits=waits))
+        return self.cache.use(name, key, build, replace(loan, room=room))
 
     def _room(self, weights: int, share: float, work: str) -> Room:
         """Of weights that wait in main memory to that `share`."""

@@ -12,9 +12,10 @@ from wanvideo.conditioning import JobInputs, WindowConditions, predictor
 from wanvideo.geometry import latent_frames
 from wanvideo.models.transformer import WanTransformer, token_grid
 from wanvideo.plan import GenerationPlan
+from wanvideo.quality.guard import LatentGuard
 from wanvideo.registry import AttentionPlace, attention_backends
 from wanvideo.sampling.denoise import denoise
-from wanvideo.sampling.guidance import Apg, Guidance, check_finite
+from wanvideo.sampling.guidance import Apg, Guidance
 from wanvideo.sampling.preview import LatentPreview
 from wanvideo.sampling.samplers import find_sampler
 from wanvideo.sampling.steppers import Stepper, make_stepper
@@ -28,7 +29,7 @@ NOISE_STRIDE = 1_000_003  # between the noise seeds of successive windows
 def denoise_window(
     plan: GenerationPlan, window: Window, inputs: JobInputs, conditions: WindowConditions, attempts: Attempts
 ) -> Tensor:
-    """Latents (16, T, h, w) of one window."""
+    """Latents (16, T, h, w) of one window. Raises BrokenOutput when they are no picture."""
     settings, models = plan.settings, attempts.models
     generator = torch.Generator().manual_seed(plan.seed + NOISE_STRIDE * window.index)
     noise = torch.randn(
@@ -43,9 +44,10 @@ def denoise_window(
     guidance = Guidance(
         settings.guidance_scale, settings.audio_guidance_scale, Apg() if plan.request.apg else None
     )
-    preview = LatentPreview(inputs.preview_colours)
+    preview, guard = LatentPreview(inputs.preview_colours), LatentGuard(settings.steps)
 
     def on_step(index: int, estimate: Tensor) -> None:
+        guard.push(index, estimate)
         done = index - settings.steps.start + 1
         attempts.clock.step(done, len(settings.steps), preview.push(estimate))
 
@@ -68,7 +70,7 @@ def denoise_window(
             on_step,
             motion_latents=conditions.motion_latents,
         )
-    check_finite(latents)
+    guard.finish(latents)
     return latents[0]
 
 

@@ -32,6 +32,14 @@ def match_colors(frames: Tensor, reference: Tensor, strength: float) -> Tensor:
     return torch.stack(corrected, dim=1)
 
 
+def lab_statistics(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population standard deviation of each Lab channel, (3, F) each, of frames (3, F, H, W) in
+    [-1, 1].
+    """
+    lab = _lab_from_rgb(_unit(frames))
+    return lab.mean(dim=(2, 3)), lab.std(dim=(2, 3), correction=0)
+
+
 def _correct(frame: Tensor, mean: Tensor, spread: Tensor, strength: float) -> Tensor:
     rgb = _unit(frame)
     lab = _lab_from_rgb(rgb)

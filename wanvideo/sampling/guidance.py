@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wanvideo.errors import UserError
-
 
 @dataclass(frozen=True, slots=True)
 class Branch:
@@ -80,12 +78,3 @@ class Guidance:
         parallel = (exact * direction).sum(dim=(1, 2, 3, 4), keepdim=True) * direction
         orthogonal: Tensor = (exact - parallel).to(difference.dtype)
         return orthogonal
-
-
-def check_finite(latents: Tensor) -> None:
-    """Refuse to decode what is not a picture. Raises UserError."""
-    if not bool(latents.isfinite().all()):
-        raise UserError(
-            "the model produced NaN, so this video would be black",
-            fix="Try base_precision fp32 or bf16, or another seed.",
-        )
