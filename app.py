@@ -2,15 +2,16 @@
 
 import argparse
 import contextlib
+import ipaddress
+import logging
 import os
-import secrets
 import sys
 from pathlib import Path
 
+from ui.logins import Accounts, made_up_account, read_account
 from wanvideo.errors import UserError
 from wanvideo.hardware import probe_hardware
 from wanvideo.jobs.job import queue_file
-from wanvideo.jobs.store import JobStore
 from wanvideo.jobs.supervisor import Supervisor
 
 ROOT = Path(__file__).parent
@@ -24,40 +25,81 @@ def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--listen", action="store_true", help="let other machines in; needs --auth")
     parser.add_argument("--share", action="store_true", help="make a public link, with a password")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for this login")
+    parser.add_argument("--guest", metavar="USER:PASSWORD", help="a second login, for its own videos only")
     parser.add_argument("--models-dir", default=str(ROOT / "models"), metavar="D", help="checkpoints")
     parser.add_argument("--output-dir", default="outputs", metavar="D", help="where results go")
     parser.add_argument("--inbrowser", action="store_true", help="open the browser")
     flags = parser.parse_args(arguments)
-    if flags.auth and not all(flags.auth.partition(":")[::2]):
-        parser.exit(2, f"--auth must be USER:PASSWORD, got {flags.auth!r}\n")
-    if (flags.listen or flags.host not in ("127.0.0.1", "localhost", "::1")) and not flags.auth:
+    for name in ("auth", "guest"):
+        given = getattr(flags, name)
+        if given is not None and read_account(given) is None:
+            parser.exit(2, f"--{name} must be USER:PASSWORD, got {given!r}\n")
+    if (flags.listen or not _is_this_machine(flags.host)) and not flags.auth:
         parser.exit(2, "--listen without a password lets anyone in: add --auth USER:PASSWORD\n")
-    if flags.share and not flags.auth:
-        flags.auth = f"wan:{secrets.token_urlsafe(9)}"
-        sys.stdout.write(f"Login for the shared link: {flags.auth.replace(':', ' / ')}\n")
+    flags.accounts = _accounts(parser, flags)
     return flags
+
+
+def _accounts(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> Accounts:
+    owner = read_account(flags.auth or "") or (made_up_account() if flags.share else None)
+    guest = read_account(flags.guest or "")
+    if guest and not owner:
+        parser.exit(2, "--guest needs a login of your own: add --auth USER:PASSWORD\n")
+    if guest and owner and guest.name == owner.name:
+        parser.exit(2, f"--guest needs another name than --auth, got {guest.name!r} for both\n")
+    return Accounts(owner=owner, guest=guest)
+
+
+def _is_this_machine(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def main() -> None:
     """Serve until interrupted; the worker comes up after the page and ends with it."""
     flags = read_flags()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     output = Path(flags.output_dir).resolve()
     # uploads lie where the inputs of a waiting job outlive a restart
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(output / "uploads"))
+    uploads = Path(os.environ.setdefault("GRADIO_TEMP_DIR", str(output / "uploads"))).resolve()
+    from ui.doorkeeper import House
+    from ui.guests import close_to_guests
     from ui.page import build_page, launch_page
+    from ui.serving import safe_launch
+    from ui.uploads import UploadCleaner
+    from ui.visitors import VisitorStore
 
+    accounts, served = flags.accounts, [output, ROOT / "examples"]
     try:
-        store = JobStore(queue_file(output))
+        store = VisitorStore(queue_file(output), accounts, [*served, uploads])
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     folders = {"output_dir": str(output), "models_dir": flags.models_dir}
-    supervisor = Supervisor(store)
-    launch_page(build_page(store, folders, probe_hardware()), flags, [output, ROOT / "examples"])
+    page = build_page(store, folders, probe_hardware())
+    close_to_guests(page, accounts)
+    house = House(accounts=accounts, uploads=uploads, guest_may_read=store.guest_may_read)
+    link = launch_page(page, flags, safe_launch(accounts, served, house))
+    tell_login(flags, link)
+    cleaner, supervisor = UploadCleaner(uploads, store.list), Supervisor(store)
+    cleaner.start()
     supervisor.start()
     with contextlib.suppress(KeyboardInterrupt):
         supervisor.wait()
+    cleaner.stop()
     supervisor.stop()
+
+
+def tell_login(flags: argparse.Namespace, link: str | None) -> None:
+    """The link with the login that was made up for it; a chosen one is not repeated."""
+    owner = flags.accounts.owner
+    if not flags.share or owner is None:
+        return
+    password = "your own password" if flags.auth else f"password {owner.password}"
+    place = link or "The link could not be made; the page here"
+    sys.stdout.write(f"{place} asks for user {owner.name}, {password}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,22 +14,26 @@ from wanvideo.checkpoint.separator_file import with_vocal_separator
 from wanvideo.checks import check_request
 from wanvideo.decided_options import without_tuning
 from wanvideo.downloads.added_folders import added_folders, model_subfolders
+from wanvideo.downloads.catalog import words_for_bytes
 from wanvideo.effective_mode import next_untried_mode
 from wanvideo.errors import UserError
 from wanvideo.fallback import next_untried
 from wanvideo.hardware import Hardware, probe_hardware
 from wanvideo.inputs import inspect_inputs
 from wanvideo.known_cards import is_assumed
+from wanvideo.memory.constants import WINDOW_BYTES_PER_PIXEL
 from wanvideo.memory.kept import MachineKnowledge, read_calibration
 from wanvideo.plan import GenerationPlan, make_plan
 from wanvideo.proof.kept import AttentionProof, MachineProofs, MatmulProof, read_proofs
 from wanvideo.proof.prove import prove_attention, prove_mode
+from wanvideo.proof.suspects import Suspect, with_suspects
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import OPTION_FIELDS, RANDOM_SEED, REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 from wanvideo.ways import wanted_mode
 
 PROJECT = Path(__file__).parents[1]
 POCKET = PROJECT / "models" / "pocket"
+KEPT_FREE_BYTES = 200 << 20  # of the output folder's disk, for the queue, its log and the system
 
 
 def prepare(
@@ -38,12 +43,13 @@ def prepare(
     *,
     tries_kernels: bool = False,
     machine: Hardware | None = None,
+    suspects: Sequence[Suspect] = (),
 ) -> tuple[GenerationPlan, ...]:
     """One plan per variation (`request.count`), with seeds drawn and names chosen. Raises UserError.
 
     `tries_kernels`, for plans that will be carried out: an attention backend or a fast quantization mode that
     they would use and that was never tried on this card is tried first, which takes some seconds, once.
-    `machine`: the one to plan for, if not this one as it is.
+    `machine`: the one to plan for, if not this one as it is. `suspects` count as if their trial had failed.
     """
     _check_output(output or Path(options.output_dir) / "name.mp4")
     facts = inspect_inputs(request)
@@ -55,23 +61,28 @@ def prepare(
     if request.separate_vocals and request.audio and REQUEST_FIELDS["separate_vocals"].is_for(request.task):
         models = with_vocal_separator(models, folders)
     machine = machine or probe_hardware()
-    known = _knowledge(options, models, machine, tries_kernels)
+    known = _knowledge(options, models, machine, tries_kernels, suspects)
     first = secrets.randbelow(2**31) if request.seed == RANDOM_SEED else request.seed
     plans = []
     for variation in range(request.count):
         seeded = replace(request, seed=first + variation, count=1)
         file = _output(seeded, options, output, variation)
         plans.append(make_plan(seeded, options, facts, models, machine, file, known))
+    _check_room(plans)
     return tuple(plans)
 
 
 def _knowledge(
-    options: RuntimeOptions, models: ModelSet, machine: Hardware, tries: bool
+    options: RuntimeOptions,
+    models: ModelSet,
+    machine: Hardware,
+    tries: bool,
+    suspects: Sequence[Suspect] = (),
 ) -> MachineKnowledge | None:
     """None for a card that is not here: nothing can be known of it."""
     if is_assumed(machine):
         return None
-    proofs = _proofs(without_tuning(options), models, machine, tries)
+    proofs = _proofs(without_tuning(options), models, machine, tries, suspects)
     return MachineKnowledge(
         attention=proofs.attention,
         quantization=proofs.quantization,
@@ -79,16 +90,23 @@ def _knowledge(
     )
 
 
-def _proofs(options: RuntimeOptions, models: ModelSet, machine: Hardware, tries: bool) -> MachineProofs:
+def _proofs(
+    options: RuntimeOptions,
+    models: ModelSet,
+    machine: Hardware,
+    tries: bool,
+    suspects: Sequence[Suspect] = (),
+) -> MachineProofs:
     """What is known of the kernels here, and, if it `tries`, all that the choice among them depends on."""
-    proofs = read_proofs(machine)
+    proofs = with_suspects(read_proofs(machine), suspects)
     if tries and machine.device != "cpu":
-        _try_attention(options, machine, proofs.attention)
+        try_attention(options, machine, proofs.attention)
         _try_modes(options, models, machine, proofs.quantization)
     return proofs
 
 
-def _try_attention(options: RuntimeOptions, machine: Hardware, proofs: dict[str, AttentionProof]) -> None:
+def try_attention(options: RuntimeOptions, machine: Hardware, proofs: dict[str, AttentionProof]) -> None:
+    """Add to `proofs` all that the choice of the attention depends on and that was never tried."""
     table = attention_backends()
     while (row := next_untried(table, options.attention, machine, proofs)) is not None:
         proofs[row.name] = prove_attention(row.name, machine)
@@ -107,9 +125,25 @@ def _check_output(output: Path) -> None:
     """Refuse what would fail only after the work is done. Nothing is created."""
     if output.suffix.lower() != ".mp4":
         raise UserError("the output must be named .mp4", value=output.name)
-    folder = next((place for place in output.absolute().parents if place.exists()), None)  # no such drive
+    folder = _existing(output)
     if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError("the output folder cannot be written", value=str(output.parent))
+
+
+def _check_room(plans: Sequence[GenerationPlan]) -> None:
+    """Refuse videos that the disk of the output folder can't hold, their windows counted too."""
+    pixels = sum(plan.width * plan.height * sum(w.frames for w in plan.windows) for plan in plans)
+    needed, folder = int(2 * pixels * WINDOW_BYTES_PER_PIXEL), _existing(plans[0].output)
+    free = shutil.disk_usage(folder).free if folder else 0
+    if needed + KEPT_FREE_BYTES > free:
+        fix = "Free some space, or choose another output folder, a smaller size or a shorter video."
+        problem = f"the disk of the output folder has {words_for_bytes(free)} free"
+        raise UserError(f"{problem} and this takes {words_for_bytes(needed)}", fix=fix)
+
+
+def _existing(output: Path) -> Path | None:
+    """The nearest folder above that is there; None on a drive that is not."""
+    return next((place for place in output.absolute().parents if place.exists()), None)
 
 
 def model_folders(options: RuntimeOptions) -> Sequence[Path]:

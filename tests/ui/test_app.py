@@ -9,6 +9,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
+
+import app
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,6 +26,37 @@ def test_help_and_the_refusal_of_an_open_door() -> None:
     for flags in (["--listen"], ["--host", "0.0.0.0"], ["--auth", "nobody"]):
         refused = run_app(*flags)
         assert refused.returncode == 2 and "--auth" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_a_guest_needs_an_owner_of_another_name() -> None:
+    for flags, said in (
+        (["--guest", "a:b"], "--auth"),
+        (["--guest", "a", "--auth", "b:c"], "USER:PASSWORD"),
+        (["--guest", "b:d", "--auth", "b:c"], "another name"),
+    ):
+        refused = run_app(*flags)
+        assert refused.returncode == 2 and said in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_a_shared_page_gets_a_password_that_is_told_with_the_link(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (app.read_flags(["--share", "--guest", "a:b"]) for _ in range(2))
+    passwords = [flags.accounts.owner.password for flags in (first, second)]
+    assert len(set(passwords)) == 2 and min(map(len, passwords)) >= 16
+    app.tell_login(first, "https://some.link")
+    told = capsys.readouterr().out
+    assert "https://some.link" in told and f"password {passwords[0]}" in told and told.count("\n") == 1
+    app.tell_login(app.read_flags(["--share", "--auth", "me:secret"]), None)
+    assert "secret" not in capsys.readouterr().out
+    app.tell_login(app.read_flags(["--auth", "me:secret"]), None)
+    assert not capsys.readouterr().out
+
+
+def test_an_open_page_is_open_to_this_machine_only() -> None:
+    for host in ("127.0.0.1", "127.0.0.2", "localhost", "::1"):
+        assert app.read_flags(["--host", host]).accounts.owner is None
+    for host in ("192.168.1.2", "::", "example.com", ""):
+        with pytest.raises(SystemExit, match="2"):
+            app.read_flags(["--host", host])
 
 
 def test_an_output_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
