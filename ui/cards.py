@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ui.texts import say, say_or
-from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, Job
+from wanvideo.jobs.job import FAILED, QUEUED, RUNNING, Job
 
 
 def card(title: str, body: str, kind: str = "") -> str:
@@ -47,12 +47,15 @@ def running_job(jobs: Iterable[Job]) -> Job | None:
 
 def live_card(jobs: Sequence[Job]) -> str:
     """Stage, window, step, pace and the latest picture of the running job."""
-    job = running_job(jobs)
+    job, ended = running_job(jobs), _last_ended(jobs)
     if job is None:
         waiting = any(job.state == QUEUED for job in jobs)
         key = "live_waiting" if waiting else "live_idle"
         return _strip(
-            say(key), f"<p class='hint'>{say(f'{key}_note')}</p>", kind="busy" if waiting else "idle"
+            say(key),
+            f"<p class='hint'>{say(f'{key}_note')}</p>",
+            kind="busy" if waiting else "idle",
+            ended=ended,
         )
     shown = job.progress
     stage = str(shown.get("stage") or "prepare")
@@ -60,13 +63,19 @@ def live_card(jobs: Sequence[Job]) -> str:
     facts = " · ".join(_live_facts(job))
     percent = 100 * (shown.get("fraction") or 0)
     body = f"<div class='bar'><i style='width:{percent:.1f}%'></i></div><p class='facts'>{facts}</p>"
-    return _strip(title, body, _picture(job.preview), "busy", _title(job))
+    return _strip(title, body, _picture(job.preview), "busy", title_of(job), ended)
 
 
-def _strip(title: str, body: str, picture: str = "", kind: str = "", head: str = "") -> str:
+def _last_ended(jobs: Sequence[Job]) -> str:
+    """Names the end of a job, so that the page hears of a new one."""
+    newest = max((job for job in jobs if job.ended), key=lambda job: job.ended or 0, default=None)
+    return f"{newest.id}-{newest.ended:.0f}" if newest else "none"
+
+
+def _strip(title: str, body: str, picture: str = "", kind: str = "", head: str = "", ended: str = "") -> str:
     small = f"<span class='job'>{escape(head)}</span>" if head else ""
     return (
-        f"<section class='card live {kind}'>{picture}<div class='live-text'>"
+        f"<section class='card live {kind}' data-ended='{ended}'>{picture}<div class='live-text'>"
         f"<h3><span class='dot'></span>{escape(title)}{small}</h3>{body}</div></section>"
     )
 
@@ -101,39 +110,19 @@ def _picture(preview: str | None) -> str:
     return f"<img class='preview' alt='' src='data:image/jpeg;base64,{data}'>"
 
 
-def queue_card(jobs: Sequence[Job], shown: int | None) -> str:
-    """One row per job, newest first; a waiting one can be cancelled, an ended one be shown."""
-    if not jobs:
-        return card(say("queue"), f"<p class='hint'>{say('queue_empty')}</p>", "queue")
-    rows = "".join(_queue_row(job, job.id == shown) for job in jobs)
-    return card(say("queue"), f"<ul>{rows}</ul>", "queue")
-
-
 def has_card(job: Job) -> bool:
     """Whether there is something to show: a video, a part of one, or the reason why there is none."""
     return job.state == FAILED or bool(job.result.get("output"))
 
 
-def _queue_row(job: Job, is_shown: bool) -> str:
-    action = ""
-    if job.state in (QUEUED, RUNNING) and not job.stop_requested:
-        action = f"<button data-action='cancel' data-job='{job.id}'>{say('queue_cancel')}</button>"
-    elif has_card(job) and not is_shown:
-        action = f"<button data-action='show' data-job='{job.id}'>{say('queue_show')}</button>"
-    took = job.state == DONE and job.ended and job.started
-    made = f" · {duration((job.ended or 0) - (job.started or 0))}" if took else ""
-    state = f"<span class='state {job.state}'>{say(f'state_{job.state}')}</span>"
-    what = f"<b>{escape(_title(job))}</b><small>{escape(_subtitle(job))}{made}</small>"
-    shown = "shown" if is_shown else ""
-    return f"<li class='{shown}'>{state}<span class='what'>{what}</span>{action}</li>"
-
-
-def _title(job: Job) -> str:
+def title_of(job: Job) -> str:
+    """The job's number and task."""
     task = job.request.get("task", "talk")
     return f"#{job.id} {say(f'task_{task}')}"
 
 
-def _subtitle(job: Job) -> str:
+def subtitle_of(job: Job) -> str:
+    """Its prompt, else the name of its picture."""
     return str(job.request.get("prompt") or Path(str(job.request.get("image") or "")).name)
 
 
@@ -143,16 +132,36 @@ def result_card(job: Job | None) -> str:
         return card(say("result"), f"<p class='hint'>{say('result_none')}</p>", "result")
     if job.state == FAILED:
         error = escape(as_sentence(job.error))
-        return card(say("failed_title"), f"<p>{error}</p><p class='hint'>{escape(_title(job))}</p>", "error")
+        told = f"<p>{error}</p><p class='hint'>{escape(title_of(job))}</p>"
+        return card(say("failed_title"), told, "error")
     result = job.result
     notes = "".join(f"<li>{escape(note)}</li>" for note in result.get("notes", ()))
     seconds = result.get("seconds")
     made = say("result_part") if seconds is None else say("result_seconds", seconds=duration(seconds))
     file = f"<p class='file'><code>{escape(Path(result['output']).name)}</code></p>"
-    body = f"<p class='hint'>{escape(_title(job))} · {made}</p>" + (
+    body = f"<p class='hint'>{escape(title_of(job))} · {made}</p>" + (
         f"<ul class='notes'>{notes}</ul>" if notes else ""
     )
-    return card(say("result"), body + file + _settings(result) + _stages(result), "result")
+    return card(say("result"), body + file + _quality(result) + _settings(result) + _stages(result), "result")
+
+
+def _quality(result: Mapping[str, Any]) -> str:
+    """Each figure of the quality report beside its limit; what is past it is red, with the fix."""
+    figures = [figure for figure in result.get("quality", {}).values() if figure["worst"] is not None]
+    if not figures:
+        return ""
+    rows = "".join(
+        f"<tr class='{'past' if figure['past'] else ''}'><td>{escape(as_sentence(figure['what']))}</td>"
+        f"<td>{figure['worst']:.3g} {escape(figure['unit'])}</td>"
+        f"<td>{say('quality_limit', limit=format(figure['limit'], '.3g'))}</td></tr>"
+        for figure in figures
+    )
+    fixes = "".join(f"<li>{escape(as_sentence(figure['fix']))}</li>" for figure in figures if figure["past"])
+    title = say("quality_past") if fixes else say("quality_fine")
+    is_open = " open" if fixes else ""
+    told = f"<ul class='notes'>{fixes}</ul>" if fixes else ""
+    inside = f"<div class='scroll'><table>{rows}</table></div>{told}"
+    return f"<details class='quality'{is_open}><summary>{title}</summary>{inside}</details>"
 
 
 def _settings(result: Mapping[str, Any]) -> str:

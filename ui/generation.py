@@ -8,9 +8,10 @@ from typing import TypeAlias
 import gradio as gr
 from gradio.blocks import BlockContext
 
-from ui.cards import live_card, queue_card, result_card
+from ui.cards import live_card, result_card
 from ui.examples import example_rows
 from ui.fields import START_TASK, Widget, build_field, is_for
+from ui.queue import queue_card
 from ui.texts import say
 from wanvideo.request import TASKS
 
@@ -27,6 +28,7 @@ SAMPLING = (
 EXPERT = (("num_frames", "fps", "riflex_freq_index"), ("start_step", "end_step"))
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DICE = Path(__file__).with_name("dice.svg")
+KEYS = Path(__file__).with_name("keys.js")
 
 # A click on an element with data-action becomes the event {action, job}.
 ROW_CLICKS = """
@@ -53,9 +55,11 @@ class GenerationTab:
     forecast: gr.HTML
     live: gr.HTML
     stop: gr.Button
+    so_far: gr.Video
     video: gr.Video
     result: gr.HTML
     queue: gr.HTML
+    hold: gr.Button
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +84,15 @@ def build_generation() -> GenerationTab:
             generate = gr.Button(say("generate"), variant="primary", size="lg", elem_id="generate")
             forecast = gr.HTML(elem_id="forecast")
         with gr.Column(scale=6, min_width=340):
-            live = gr.HTML(live_card([]), elem_id="live")
+            live = gr.HTML(live_card([]), js_on_load=KEYS.read_text("utf-8"), elem_id="live")
             stop = gr.Button(say("stop"), variant="stop", size="sm", visible=False, elem_id="stop")
+            so_far = gr.Video(
+                visible=False, interactive=False, label=say("so_far"), elem_id="so-far", height=260
+            )
             video = gr.Video(visible=False, interactive=False, show_label=False, elem_id="video", height=420)
             result = gr.HTML(result_card(None), elem_id="result")
             queue = gr.HTML(queue_card([], None), js_on_load=ROW_CLICKS, elem_id="queue")
+            hold = gr.Button(say("queue_hold"), size="sm", elem_id="hold")
     return GenerationTab(
         widgets=widgets,
         task_blocks=(*inputs.task_blocks, *rows),
@@ -98,9 +106,11 @@ def build_generation() -> GenerationTab:
         forecast=forecast,
         live=live,
         stop=stop,
+        so_far=so_far,
         video=video,
         result=result,
         queue=queue,
+        hold=hold,
     )
 
 

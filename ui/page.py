@@ -2,21 +2,29 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping
 from html import escape
-from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
+from ui.api import connect_api
 from ui.events import connect, show_models
 from ui.fields import Form, Widget
 from ui.files import build_files, connect_files
+from ui.gallery import build_gallery
+from ui.gallery_events import connect_gallery
 from ui.generation import build_generation
+from ui.job_events import connect_jobs
 from ui.model_settings import build_model_settings, machine_line
 from ui.parts import Page
 from ui.preset_events import connect_presets
 from ui.style import CSS, build_theme
+from ui.system import build_system
+from ui.system_events import connect_system
 from ui.texts import say
+from ui.workflow import build_workflow
+from ui.workflow_events import connect_workflow
 from wanvideo.hardware import Hardware
 from wanvideo.jobs.store import JobStore
 
@@ -26,9 +34,14 @@ def build_page(store: JobStore, folders: dict[str, str], machine: Hardware) -> g
     blocks = gr.Blocks(title=say("title"), analytics_enabled=False)
     with blocks:
         page = place_parts(store, folders, machine)
+        connect_api(page)  # first, as two endpoints can't have one name
         connect(page)
+        connect_jobs(page)
         connect_presets(page)
+        connect_workflow(page)
         connect_files(page.files, lambda: show_models(page), widgets_of_models(page))
+        connect_gallery(page)
+        connect_system(page)
     return blocks
 
 
@@ -40,13 +53,18 @@ def widgets_of_models(page: Page) -> list[Widget]:
 def place_parts(store: JobStore, folders: dict[str, str], machine: Hardware) -> Page:
     """Head and tabs in the surrounding Blocks, not yet connected."""
     gr.HTML(_head(machine), elem_id="head")
-    with gr.Tabs(elem_id="tabs"):
-        with gr.Tab(say("tab_generation")):
+    with gr.Tabs(elem_id="tabs") as tabs:
+        with gr.Tab(say("tab_generation"), id="generation"):
             generation = build_generation()
-        with gr.Tab(say("tab_models")):
+        with gr.Tab(say("tab_models"), id="models"):
+            workflow = build_workflow()
             models = build_model_settings(machine)
         with gr.Tab(say("tab_files")):
             files = build_files(folders)
+        with gr.Tab(say("tab_gallery")) as tab:
+            gallery = build_gallery(tab)
+        with gr.Tab(say("tab_system")) as tab:
+            system = build_system(tab, machine)
     form = Form(widgets={**generation.widgets, **models.widgets})
     return Page(
         store=store,
@@ -55,35 +73,36 @@ def place_parts(store: JobStore, folders: dict[str, str], machine: Hardware) -> 
         form=form,
         generation=generation,
         models=models,
+        workflow=workflow,
         files=files,
+        tabs=tabs,
+        gallery=gallery,
+        system=system,
     )
 
 
-def launch_page(page: gr.Blocks, flags: Namespace, served: Sequence[Path]) -> None:
-    """Open the server by the start flags and return; of the disk, only `served` can be read through it."""
+def launch_page(page: gr.Blocks, flags: Namespace, safety: Mapping[str, Any]) -> str | None:
+    """Open the server by the start flags and return, with the public link if there is one. `safety`: see
+    `ui/serving.py`.
+    """
     host = "0.0.0.0" if flags.listen else flags.host
-    gr.set_static_paths(list(served))
     try:
-        _launch(page, host, flags, served)
+        _, _, link = page.launch(
+            server_name=host,
+            server_port=flags.port,
+            share=flags.share,
+            inbrowser=flags.inbrowser,
+            theme=build_theme(),
+            css_paths=[CSS],
+            footer_links=["settings"],
+            ssr_mode=False,
+            prevent_thread_lock=True,
+            **safety,
+        )
     except OSError as error:
         sys.stderr.write(f"The page can't be served on {host}:{flags.port}; choose another --port. {error}\n")
         raise SystemExit(2) from None
-
-
-def _launch(page: gr.Blocks, host: str, flags: Namespace, served: Sequence[Path]) -> None:
-    page.launch(
-        server_name=host,
-        server_port=flags.port,
-        share=flags.share,
-        inbrowser=flags.inbrowser,
-        auth=tuple(flags.auth.split(":", 1)) if flags.auth else None,
-        blocked_paths=[str(folder / "jobs") for folder in served],
-        theme=build_theme(),
-        css_paths=[CSS],
-        footer_links=["settings"],
-        ssr_mode=False,
-        prevent_thread_lock=True,
-    )
+    return link or None
 
 
 def _head(machine: Hardware) -> str:

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ui.fields import Form, Values, collect
 from ui.files import FilesTab
+from ui.gallery import GalleryTab
 from ui.generation import GenerationTab
 from ui.model_settings import ModelSettingsTab, find_checkpoints, lora_choices
+from ui.system import SystemTab
+from ui.workflow import WorkflowPart
 from wanvideo.checkpoint.folders import model_names
 from wanvideo.errors import UserError
 from wanvideo.hardware import Hardware
@@ -32,13 +36,21 @@ class Page:
     form: Form
     generation: GenerationTab
     models: ModelSettingsTab
+    workflow: WorkflowPart
     files: FilesTab
+    tabs: Any
+    gallery: GalleryTab
+    system: SystemTab
 
     def read(self, values: Values) -> tuple[GenerationRequest, RuntimeOptions]:
-        """The widgets as request and options. Raises UserError, also for a model or LoRA outside the folders:
-        the engine would open any file of this machine for whoever may see the page.
+        """The widgets as request and options. Raises UserError."""
+        return self.read_settings(collect(self.form, values))
+
+    def read_settings(self, settings: Mapping[str, Any]) -> tuple[GenerationRequest, RuntimeOptions]:
+        """Settings by field name as request and options. Raises UserError, also for a model or LoRA outside
+        the folders: the engine would open any file of this machine for whoever may see the page.
         """
-        asked, opted = split_settings(collect(self.form, values))
+        asked, opted = split_settings(settings)
         request, options = read_request(asked), read_options({**opted, **self.folders})
         known = self.read_folders() if request.model is not None or request.loras else None
         if known and request.model not in (None, *known.models):

@@ -14,10 +14,11 @@ from tests.tiny_models import write_tiny_models
 from tests.ui.test_fields import CARD, CPU, start_values
 from ui import texts
 from ui.cards import as_sentence
-from ui.events import add_jobs, look_at_jobs, show_task, stop_running
+from ui.events import show_task
 from ui.examples import EXAMPLES, example_rows
 from ui.forecast import forecast_html, missing_input, show_forecast
 from ui.generation import EXAMPLES as EXAMPLES_FOLDER
+from ui.job_events import NOTHING_SEEN, add_jobs, look_at_jobs, stop_running
 from ui.model_settings import (
     attention_guide,
     find_checkpoints,
@@ -36,7 +37,7 @@ from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import GenerationRequest, RuntimeOptions
 
 ROOT = Path(__file__).parents[2]
-VIEW: dict[str, Any] = {"shown": None, "newest": None, "sent": {}}
+VIEW: dict[str, Any] = dict(NOTHING_SEEN)
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +267,8 @@ def test_every_sentence_is_there_and_none_is_left_over() -> None:
         "vae_tiling_",
         "preset_group_",
         "forecast_",
+        "queue_",
+        "workflow_",
     )
     assert not {key for key in texts.ENGLISH if key not in asked and not key.startswith(made)}
 

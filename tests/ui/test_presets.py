@@ -12,8 +12,8 @@ import pytest
 from tests.tiny_models import write_tiny_models
 from tests.ui.test_fields import CARD, CPU, start_values
 from ui import texts
-from ui.events import unload_models
 from ui.fields import TABLE, collect
+from ui.job_events import unload_models
 from ui.page import place_parts
 from ui.parts import Page
 from ui.preset_events import (
