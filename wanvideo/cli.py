@@ -13,15 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from wanvideo.cli_answer import TERMINAL
+from wanvideo import cli_queue
+from wanvideo.cli_answer import TERMINAL, Answer
 from wanvideo.cli_flags import add_fields, read_flags
 from wanvideo.cli_models import add_flags, run_models
 from wanvideo.cli_selftest import report_lines, run_selftest
 from wanvideo.errors import Cancelled, UserError
 from wanvideo.fallback import obstacle
 from wanvideo.hardware import Hardware, probe_hardware
-from wanvideo.jobs.job import queue_file
-from wanvideo.jobs.store import unload_models
 from wanvideo.known_cards import assumed
 from wanvideo.memory.kept import keep_rates
 from wanvideo.model_cache import ModelCache, open_cache
@@ -31,7 +30,6 @@ from wanvideo.presets import join_layers, load_preset, read_request_file
 from wanvideo.progress_bar import ProgressBar, stoppable
 from wanvideo.proof.kept import ATTENTION, QUANTIZATION, read_proofs
 from wanvideo.registry import attention_backends, quantization_modes
-from wanvideo.request import OPTION_FIELDS
 from wanvideo.wording import describe_machine, describe_plan, describe_rates, model_files
 
 log = logging.getLogger(__name__)
@@ -105,20 +103,6 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         print(json.dumps(asdict(rates)))
 
 
-def _unload(arguments: argparse.Namespace) -> None:
-    queue = queue_file(arguments.output_dir)
-    done = unload_models(queue)
-    words = "The models were unloaded." if done else "Nothing to unload now; a running job is finished first."
-    print(words, file=_human(arguments.json))
-    if arguments.json:
-        print(json.dumps({"unloaded": done}))
-
-
-def _unload_flags(parser: argparse.ArgumentParser) -> None:
-    default = OPTION_FIELDS["output_dir"].default
-    parser.add_argument("--output-dir", default=default, metavar="D", help="whose queue is asked")
-
-
 def _hardware(arguments: argparse.Namespace) -> None:
     machine, out = probe_hardware(), _human(arguments.json)
     print("\n".join(describe_machine(machine)), file=out)
@@ -157,13 +141,18 @@ def _selftest_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="test also what was tested before")
 
 
-def _models(arguments: argparse.Namespace) -> None:
-    answer = run_models(arguments, TERMINAL)
-    print("\n".join(answer.lines), file=_human(arguments.json))
-    if arguments.json:
-        print(json.dumps(answer.values))
-    if answer.problem:
-        raise UserError(answer.problem)
+def _answering(run: Callable[[argparse.Namespace], Answer]) -> Callable[[argparse.Namespace], None]:
+    """A command that prints what `run` found out. Raises UserError with its problem."""
+
+    def command(arguments: argparse.Namespace) -> None:
+        answer = run(arguments)
+        print("\n".join(answer.lines), file=_human(arguments.json))
+        if arguments.json:
+            print(json.dumps(answer.values))
+        if answer.problem:
+            raise UserError(answer.problem)
+
+    return command
 
 
 def _make(plans: Sequence[GenerationPlan], *, as_json: bool) -> None:
@@ -280,8 +269,26 @@ COMMANDS: Mapping[str, Command] = {
         flags=_plan_flags,
     ),
     "hardware": Command(run=_hardware, help="show this machine and which options it can run"),
-    "models": Command(run=_models, help="list, check, download and convert model files", flags=add_flags),
-    "unload": Command(run=_unload, help="let the page's worker drop its loaded models", flags=_unload_flags),
+    "models": Command(
+        run=_answering(lambda arguments: run_models(arguments, TERMINAL)),
+        help="list, check, download and convert model files",
+        flags=add_flags,
+    ),
+    "queue": Command(
+        run=_answering(cli_queue.run_queue),
+        help="show and change the page's jobs",
+        flags=cli_queue.add_queue_flags,
+    ),
+    "resume": Command(
+        run=_answering(lambda arguments: cli_queue.run_resume(arguments, TERMINAL)),
+        help="continue an interrupted job, here",
+        flags=cli_queue.add_resume_flags,
+    ),
+    "unload": Command(
+        run=_answering(cli_queue.run_unload),
+        help="let the page's worker drop its loaded models",
+        flags=cli_queue.add_folder,
+    ),
     "calibrate": Command(run=_calibrate, help="measure this machine's speed, for forecasts of time"),
     "selftest": Command(
         run=_selftest,

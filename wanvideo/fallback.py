@@ -49,7 +49,7 @@ def obstacle(
     """Why the row can't run on that machine, as far as is known."""
     reason = row.unavailable_reason(machine)
     if reason is None and proofs is not None and row.name in proofs and not proofs[row.name].usable:
-        return f"in a test on this machine {proofs[row.name].reason}"
+        return proofs[row.name].finding
     return reason
 
 
@@ -89,7 +89,7 @@ def why_left_out(name: str, proofs: Proofs) -> str | None:
     proof = proofs.get(name)
     if proof is None:
         return "not tested on this machine yet, so auto leaves it out (selftest tests it)"
-    return None if proof.usable else f"left out, in a test on this machine {proof.reason}"
+    return None if proof.usable else f"left out, {proof.finding}"
 
 
 def _above(table: Mapping[str, Option], chosen: Option, machine: Hardware) -> list[Option]:

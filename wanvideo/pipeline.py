@@ -2,6 +2,8 @@
 one file.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,72 +19,116 @@ from wanvideo.memory_plan import VAE_DECODE
 from wanvideo.model_cache import ModelCache
 from wanvideo.models.vae import decode_pieces
 from wanvideo.plan import GenerationPlan
+from wanvideo.quality.again import with_exact_attention
+from wanvideo.quality.guard import BrokenOutput
+from wanvideo.quality.report import QualityReport
 from wanvideo.request import ignore_progress
 from wanvideo.stage_clock import Progress, StageClock
 from wanvideo.torch_switches import switched
 from wanvideo.window_denoising import denoise_window
-from wanvideo.window_frames import DecodedWindow
+from wanvideo.window_frames import MOTION, DecodedWindow
 from wanvideo.windows import Window
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationResult:
     """The finished file, and where the time went (seconds per stage). `plan` is what was carried out: it says
-    what became of memory that ran out. `peak_bytes` is the most that PyTorch had of the card, 0 on a CPU.
+    what became of memory that ran out and of attention that failed. `quality`: what was measured of the
+    frames. `peak_bytes` is the most that PyTorch had of the card, 0 on a CPU.
     """
 
     output: Path
     plan: GenerationPlan
+    quality: QualityReport
     seconds: float
     stages: dict[str, float]
     peak_bytes: int
 
 
+Steer = Callable[[GenerationPlan, Window], GenerationPlan]
+
+
+def keep_course(plan: GenerationPlan, _window: Window) -> GenerationPlan:
+    """The steering of those who change nothing on the way."""
+    return plan
+
+
 def generate(
-    plan: GenerationPlan, cache: ModelCache, progress: Progress = ignore_progress
+    plan: GenerationPlan,
+    cache: ModelCache,
+    progress: Progress = ignore_progress,
+    steer: Steer = keep_course,
 ) -> GenerationResult:
     """Make the video of `plan`.
 
     Windows finished by an interrupted run of the same plan are taken up. Raises Cancelled when `progress`
-    does; what is finished stays on disk (`finished_file.keep_finished` makes a file of it).
+    does; what is finished stays on disk (`finished_file.keep_finished` makes a file of it). `steer` is asked
+    before each window and may give back the plan with another attention for the rest.
     """
     clock = StageClock(progress, len(plan.windows))
     attempts = Attempts(job_models(plan, cache, clock.say), clock)
-    folder, built = job_folder(plan), cache.builds
+    folder, built, asked = job_folder(plan), cache.builds, plan
     finished = folder.finished()
     _open_card(plan, cache)
     with switched(plan.switches):
         inputs = attempts.make(lambda models: encode_inputs(plan, models, clock.enter))
         for window in plan.windows[finished:]:
             clock.enter_window(window.index)
-            _make_window(plan, window, inputs, folder, attempts)
+            plan = steer(plan, window)
+            plan = _make_window(plan, window, inputs, folder, attempts)
     clock.enter("join")
     done = replace(plan, memory=attempts.models.memory, notes=(*plan.notes, *attempts.notes))
-    output = join_windows(done, folder, plan.output)
+    output, quality = join_windows(done, folder, plan.output)
     clear_windows(folder)
     if plan.memory.quantizes_on_host:
         cache.clear_card()
     peak = torch.cuda.max_memory_reserved() if plan.device != "cpu" else 0
     stages = clock.stages()
-    if not (finished or attempts.notes or cache.builds > built):  # else its seconds tell nothing of others
+    strays = finished or attempts.notes or plan is not asked
+    if not strays and cache.builds == built:  # else its seconds tell nothing of others
         record_job(plan.kind, plan.forecast, stages, peak)
-    return GenerationResult(output=output, plan=done, seconds=clock.total(), stages=stages, peak_bytes=peak)
+    return GenerationResult(
+        output=output,
+        plan=done,
+        quality=quality,
+        seconds=clock.total(),
+        stages=stages,
+        peak_bytes=peak,
+    )
 
 
 def _make_window(
     plan: GenerationPlan, window: Window, inputs: JobInputs, folder: JobFolder, attempts: Attempts
+) -> GenerationPlan:
+    """One window, onto the disk; returns the plan that holds from here on. Raises UserError when what comes
+    out is no video.
+    """
+    while True:
+        try:
+            _try_window(plan, window, inputs, folder, attempts)
+            return plan
+        except BrokenOutput as broken:
+            plan = with_exact_attention(plan, window.index, broken)
+        attempts.clock.say(plan.notes[-1])
+        log.warning("%s", plan.notes[-1])
+
+
+def _try_window(
+    plan: GenerationPlan, window: Window, inputs: JobInputs, folder: JobFolder, attempts: Attempts
 ) -> None:
-    """One window, onto the disk."""
     clock = attempts.clock
     clock.enter("condition")
-    motion = folder.load_state(window.index - 1)["motion"] if window.index else None
+    before = folder.load_state(window.index - 1) if window.index else {}
+    motion = before.get(MOTION)
     conditions = attempts.make(lambda models: window_conditions(plan, window, inputs, motion, models))
     clock.enter("denoise")
     latents = attempts.make(lambda _: denoise_window(plan, window, inputs, conditions, attempts))
 
     def decode(models: JobModels) -> None:
         clock.enter("decode")
-        decoded = DecodedWindow(plan, window, inputs, clock)
+        decoded = DecodedWindow(plan, window, inputs, clock, before)
         with models.vae(VAE_DECODE) as vae:
             pieces = decode_pieces(vae, latents, models.memory.decode_tile)
             folder.append(window.index, decoded.frames(pieces), decoded.state)

@@ -11,7 +11,8 @@ import pytest
 
 from wanvideo.errors import UserError
 from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, STOPPED, Job
-from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore, unload_models
+from wanvideo.jobs.orders import unload_models
+from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore
 from wanvideo.request import GenerationRequest, RuntimeOptions, read_options, read_request
 
 ROOT = Path(__file__).parents[2]

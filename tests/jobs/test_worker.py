@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -17,16 +16,16 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tiny_models import write_tiny_models
+from tests.jobs.working import get, wait_for, work
 from wanvideo.finished_file import job_folder
 from wanvideo.jobs import supervisor as supervisor_module
-from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, STOPPED, Job
+from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, STOPPED
 from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore
 from wanvideo.jobs.supervisor import Supervisor
-from wanvideo.jobs.worker import LOG_NAME, Generate, run_worker
+from wanvideo.jobs.worker import LOG_NAME
 from wanvideo.media.probe import probe_video
 from wanvideo.model_cache import ModelCache
-from wanvideo.pipeline import generate
+from wanvideo.pipeline import Steer, generate
 from wanvideo.plan import GenerationPlan
 from wanvideo.request import GenerationRequest, ProgressEvent, RuntimeOptions
 from wanvideo.stage_clock import Progress
@@ -34,46 +33,9 @@ from wanvideo.stage_clock import Progress
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def options(models: Path, tmp_path: Path) -> RuntimeOptions:
-    return RuntimeOptions(models_dir=str(models), output_dir=str(tmp_path / "out"))
-
-
 def ball(**changes: object) -> GenerationRequest:
     asked = {"task": "text_to_video", "model": "tiny_t2v", "prompt": "a red ball", "seed": 1, **changes}
     return GenerationRequest(**asked)  # type: ignore[arg-type]
-
-
-def work(store: JobStore, make: Generate, until: Callable[[], bool], seconds: float = 60) -> None:
-    """Run a worker in a thread until `until`."""
-    leaving = Event()
-    keywords = {"generate": make, "name": "w", "leaving": leaving}
-    thread = threading.Thread(target=run_worker, args=(store,), kwargs=keywords)
-    thread.start()
-    try:
-        wait_for(until, seconds)
-    finally:
-        leaving.set()
-        thread.join(30)
-    assert not thread.is_alive()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "this took too long"
-        time.sleep(0.05)
-
-
-def get(store: JobStore, number: int) -> Job:
-    job = store.get(number)
-    assert job is not None
-    return job
 
 
 def test_a_bad_job_does_not_keep_the_next_one_from_its_video(
@@ -114,13 +76,13 @@ def test_a_stopped_job_keeps_its_finished_windows(
         GenerationRequest(task="talk", model="tiny_i2v", image=str(picture), num_frames=13, seed=1), options
     )
 
-    def stopping(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
+    def stopping(plan: GenerationPlan, cache: ModelCache, progress: Progress, steer: Steer) -> object:
         def watch(event: ProgressEvent) -> None:
             if event.window == 1:
                 store.request_stop(number)
             progress(event)
 
-        return generate(plan, cache, watch)
+        return generate(plan, cache, watch, steer)
 
     work(store, stopping, lambda: get(store, number).state == STOPPED)
     kept = Path(get(store, number).result["output"])
@@ -133,7 +95,7 @@ def test_a_stop_that_cannot_be_written_fails_the_job_and_not_the_worker(
 ) -> None:
     number, after = store.add(ball(num_inference_steps=20), options), store.add(ball(), options)
 
-    def blocked(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
+    def blocked(plan: GenerationPlan, cache: ModelCache, progress: Progress, steer: Steer) -> object:
         if get(store, number).state == RUNNING:
             folder = job_folder(plan)
             state = {"motion": torch.zeros(3, 0, 64, 64)}
@@ -141,7 +103,7 @@ def test_a_stop_that_cannot_be_written_fails_the_job_and_not_the_worker(
             folder.segments()[0].write_bytes(b"")  # what a full disk makes of a file
             store.request_stop(number)
         progress(ProgressEvent(stage="denoise"))
-        return generate(plan, cache, progress)
+        return generate(plan, cache, progress, steer)
 
     work(store, blocked, lambda: get(store, after).state == DONE)
     assert get(store, number).state == FAILED and "window_0000.mp4" in get(store, number).error
@@ -152,12 +114,12 @@ def test_memory_that_ran_out_is_freed_for_the_next_job(store: JobStore, options:
     left: list[int] = []
     activations: list[Callable[[], object]] = []
 
-    def too_large(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
+    def too_large(plan: GenerationPlan, cache: ModelCache, progress: Progress, steer: Steer) -> object:
         left.append(cache.bytes)
         if len(left) > 1:
             assert activations[0]() is None, "what the failed job held is gone"
-            return generate(plan, cache, progress)
-        generate(plan, cache, progress)
+            return generate(plan, cache, progress, steer)
+        generate(plan, cache, progress, steer)
         assert cache.bytes > 0
         activation = torch.zeros(8)
         activations.append(weakref.ref(activation))
@@ -170,8 +132,8 @@ def test_memory_that_ran_out_is_freed_for_the_next_job(store: JobStore, options:
 
 
 def test_the_card_shows_what_was_carried_out(store: JobStore, options: RuntimeOptions) -> None:
-    def short(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
-        made = generate(plan, cache, progress)
+    def short(plan: GenerationPlan, cache: ModelCache, progress: Progress, steer: Steer) -> object:
+        made = generate(plan, cache, progress, steer)
         return replace(made, plan=replace(made.plan, notes=("the memory was short",)))
 
     number = store.add(ball(), options)
@@ -184,12 +146,12 @@ def test_models_are_unloaded_when_somebody_asks(store: JobStore, options: Runtim
     held: list[int] = []
     caches: list[ModelCache] = []
 
-    def watched(plan: GenerationPlan, cache: ModelCache, progress: Progress) -> object:
+    def watched(plan: GenerationPlan, cache: ModelCache, progress: Progress, steer: Steer) -> object:
         caches.append(cache)
         held.append(cache.bytes)
         if len(held) == 2:
             store.request_unload()
-        return generate(plan, cache, progress)
+        return generate(plan, cache, progress, steer)
 
     numbers = [store.add(ball(), options) for _ in range(3)]
 
@@ -210,7 +172,7 @@ def test_a_leaving_worker_puts_its_job_back(store: JobStore, options: RuntimeOpt
     number = store.add(ball(), options)
     begun = Event()
 
-    def endless(_plan: GenerationPlan, _cache: ModelCache, progress: Progress) -> None:
+    def endless(_plan: GenerationPlan, _cache: ModelCache, progress: Progress, _steer: Steer) -> None:
         while True:
             begun.set()
             progress(ProgressEvent(stage="denoise"))

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from wanvideo.jobs.card_errors import CARD_BROKEN, FRESH_PROCESS
 from wanvideo.jobs.store import JobStore
 from wanvideo.jobs.worker import worker_name
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 RESTART_SECONDS = 0.5  # doubled for each worker that dies young
 LONGEST_PAUSE = 60.0
 STOP_SECONDS = 8.0
+WANTS_RESTART = (CARD_BROKEN, FRESH_PROCESS)  # what a worker ends with that has put its job in order
 
 
 class Supervisor:
@@ -29,7 +31,8 @@ class Supervisor:
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Return at once; the worker comes up in the background."""
+        """Return at once; the worker comes up in the background. What was suspected gets another chance."""
+        self._store.clear_suspects()
         self._process = self._launch()
         self._thread.start()
 
@@ -64,8 +67,8 @@ class Supervisor:
             status = self._process.wait()
             died = not self._stopping.is_set()
             self._store.abandon(worker_name(self._process.pid), counted=died)
-            lived_long = time.monotonic() - begun > LONGEST_PAUSE
-            pause = RESTART_SECONDS if lived_long else min(2 * pause, LONGEST_PAUSE)
+            is_fine = status in WANTS_RESTART or time.monotonic() - begun > LONGEST_PAUSE
+            pause = RESTART_SECONDS if is_fine else min(2 * pause, LONGEST_PAUSE)
             if self._stopping.wait(pause):
                 return
             log.warning("the worker ended with status %s and is started again", status)

@@ -14,6 +14,8 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from threading import Event
@@ -21,20 +23,22 @@ from typing import Any, TypeAlias
 
 from wanvideo.errors import Cancelled, UserError
 from wanvideo.hardware import probe_hardware
+from wanvideo.jobs.card_errors import CARD_BROKEN, FRESH_PROCESS, block_launches, sticky_error
+from wanvideo.jobs.endings import after_card_error, distrust_replaced, leave_off, result_of, told_by
 from wanvideo.jobs.job import Job
 from wanvideo.jobs.report import JobReport
 from wanvideo.jobs.store import JobStore
-from wanvideo.memory.room import with_own_memory
+from wanvideo.jobs.taken_up import Steering, plan_job
 from wanvideo.model_cache import ModelCache, open_cache
 from wanvideo.plan import GenerationPlan
-from wanvideo.prepare import prepare
-from wanvideo.request import read_options, read_request
+from wanvideo.request import ProgressEvent, ignore_progress
+from wanvideo.stage_clock import Progress
 
 log = logging.getLogger(__name__)
 
 Generate: TypeAlias = Callable[..., Any]  # pipeline.generate, whose import costs seconds
 
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 0.1
 FAREWELL_SECONDS = 20.0
 LOG_NAME = "worker.log"
 _TOO_LARGE = (
@@ -48,8 +52,10 @@ def worker_name(pid: int) -> str:
     return f"worker-{pid}"
 
 
-def run_worker(store: JobStore, *, generate: Generate, name: str, leaving: Event) -> None:
-    """Work through the queue until `leaving` is set. `generate` is called as `pipeline.generate`."""
+def run_worker(store: JobStore, *, generate: Generate, name: str, leaving: Event) -> int:
+    """Work through the queue until `leaving` is set; returns 0, or the exit code of a process that can't go
+    on. `generate` is called as `pipeline.generate`.
+    """
     cache = open_cache(probe_hardware())
     requested, done = store.unload_state()
     answered = requested if done else None
@@ -59,29 +65,57 @@ def run_worker(store: JobStore, *, generate: Generate, name: str, leaving: Event
         if job is None:
             leaving.wait(IDLE_SECONDS)
             continue
-        over = Event()
-        threading.Thread(target=_keep_lease, args=(store, job, over), daemon=True).start()
-        try:
-            ran_out = _run_job(store, job, lambda plan, progress: generate(plan, cache, progress), leaving)
-        finally:
-            over.set()
-        if ran_out:
-            _free_memory(cache)
+        if job.blocking and not block_launches():
+            store.release(job)
+            return FRESH_PROCESS
+        if not work_on(store, job, Studio(generate=generate, cache=cache), leaving):
+            return CARD_BROKEN
+        if job.blocking:  # launches of the next job need not wait
+            return FRESH_PROCESS
+    return 0
 
 
-def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event) -> bool:
-    """One job to its end, whatever that is; only an interruption of the process itself gets past here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Studio:
+    """Where videos are made: `pipeline.generate` and the models that stay loaded. `show` gets each event too,
+    and may raise Cancelled.
+    """
 
-    True when the memory ran out. It is freed by the caller: in here the error still holds the tensors.
+    generate: Generate
+    cache: ModelCache
+    show: Progress = ignore_progress
+
+
+def work_on(store: JobStore, job: Job, studio: Studio, leaving: Event) -> bool:
+    """One claimed job to its end, whatever that is. False when this process can't use the card any more."""
+    over = Event()
+    threading.Thread(target=_keep_lease, args=(store, job, over), daemon=True).start()
+    try:
+        ending = _run_job(store, job, studio, leaving)
+    finally:
+        over.set()
+    if ending is Ending.NO_MEMORY:
+        _free_memory(studio.cache)
+    return ending is not Ending.CARD_BROKEN
+
+
+class Ending(Enum):
+    """How the process comes out of a job; how the job does is in the store."""
+
+    WELL = auto()
+    NO_MEMORY = auto()
+    CARD_BROKEN = auto()
+
+
+def _run_job(store: JobStore, job: Job, studio: Studio, leaving: Event) -> Ending:
+    """Only an interruption of the process itself gets past here.
+
+    Memory that ran out is freed by the caller: in here the error still holds the tensors.
     """
     log.info("job %d: begins, attempt %d", job.id, job.attempts)
     try:
-        wanted = Path(job.output) if job.output else None
-        request, options = read_request(job.request), read_options(job.options)
-        machine = with_own_memory(probe_hardware(), _held_bytes())
-        (plan,) = prepare(request, options, wanted, tries_kernels=True, machine=machine)
-        store.set_output(job, plan.output)
-        return _make_video(store, job, plan, make, leaving)
+        plan = plan_job(store, job)
+        return _make_video(store, job, plan, studio, leaving)
     except UserError as error:
         store.fail(job, str(error))
         log.info("job %d: %s", job.id, error)
@@ -90,51 +124,44 @@ def _run_job(store: JobStore, job: Job, make: Callable[..., Any], leaving: Event
         log.error("job %d: fault %s\n%s", job.id, log_id, traceback.format_exc())
         kind = type(error).__name__
         store.fail(job, f"A fault in the program: {kind}. {LOG_NAME} has the details under {log_id}.")
-    return False
+    return Ending.WELL
 
 
-def _make_video(
-    store: JobStore, job: Job, plan: GenerationPlan, make: Callable[..., Any], leaving: Event
-) -> bool:
-    """The video, or what was finished of it when the job is stopped. True when the memory ran out."""
+def _make_video(store: JobStore, job: Job, plan: GenerationPlan, studio: Studio, leaving: Event) -> Ending:
+    """The video, or what was finished of it when the job is stopped."""
+    steering, report = Steering(store, job, plan), JobReport(store, job, leaving)
+
+    def progress(event: ProgressEvent) -> None:
+        studio.show(event)
+        report(event)
+
     try:
-        made = make(plan, JobReport(store, job, leaving))
+        made = studio.generate(plan, studio.cache, progress, steering)
     except Cancelled:
-        log.info("job %d: stopped", job.id)
-        if leaving.is_set():
-            store.release(job)
-        else:
-            _stop(store, job, plan)
+        leave_off(store, job, plan)
     except _memory_errors():
         log.error("job %d: the memory ran out\n%s", job.id, traceback.format_exc())
         size = {"width": plan.width, "height": plan.height, "frames": plan.windows[0].frames}
         store.fail(job, _TOO_LARGE.format(**size))
-        return True
+        return Ending.NO_MEMORY
+    except RuntimeError as error:
+        reason = sticky_error(error)
+        if reason is None:
+            raise
+        log.error("job %d: the card reported an error\n%s", job.id, traceback.format_exc())
+        after_card_error(store, job, replace(plan, attention=steering.attention), reason)
+        return Ending.CARD_BROKEN
     else:
-        store.finish(job, _result(made.plan, made.output, made.seconds, made.stages))
+        distrust_replaced(store, job, steering.attention, made.plan)
+        store.finish(job, {**result_of(made.plan, made.output), **told_by(made)})
         log.info("job %d: done in %.1f s, %s", job.id, made.seconds, made.output)
-    return False
-
-
-def _held_bytes() -> int:
-    """What PyTorch has of the card in this process, most of it in models that can make way."""
-    import torch
-
-    return torch.cuda.memory_reserved() if torch.cuda.is_initialized() else 0
+    return Ending.WELL
 
 
 def _memory_errors() -> tuple[type[Exception], ...]:
     import torch
 
     return torch.OutOfMemoryError, MemoryError
-
-
-def _stop(store: JobStore, job: Job, plan: GenerationPlan) -> None:
-    """What is finished becomes a video of its own. Raises UserError when it can't be written."""
-    from wanvideo.finished_file import keep_finished  # loads torch
-
-    kept = keep_finished(plan)
-    store.stop(job, _result(plan, kept, None, {}) if kept else {})
 
 
 def _unload_if_asked(store: JobStore, cache: ModelCache, answered: float | None) -> float | None:
@@ -154,18 +181,6 @@ def _free_memory(cache: ModelCache) -> None:
     cache.unload()
     gc.collect()
     torch.cuda.empty_cache()
-
-
-def _result(
-    plan: GenerationPlan, output: Path, seconds: float | None, stages: dict[str, float]
-) -> dict[str, Any]:
-    return {
-        "output": str(output),
-        "effective": plan.effective(),
-        "notes": list(plan.notes),
-        "seconds": seconds,
-        "stages": stages,
-    }
 
 
 def _keep_lease(store: JobStore, job: Job, over: Event) -> None:
@@ -197,7 +212,10 @@ def main(queue: str) -> int:
     threading.Thread(target=_leave_with_parent, args=(store, name, leaving), daemon=True).start()
     from wanvideo.pipeline import generate
 
-    run_worker(store, generate=generate, name=name, leaving=leaving)
+    status = run_worker(store, generate=generate, name=name, leaving=leaving)
+    if status:
+        logging.shutdown()
+        os._exit(status)  # tidying up on a broken card can hang
     return 0
 
 

@@ -40,6 +40,7 @@ class Proof:
 
     The times are of one call: of this row, and of its peer, which is torch's own attention or the mode's
     fallback. `computed_by` names the function that did the work, `seconds` is what the trial took.
+    `in_job`: it was no trial, a job came to grief.
     """
 
     name: str
@@ -49,7 +50,13 @@ class Proof:
     peer_milliseconds: float | None = None
     computed_by: str = ""
     seconds: float = 0.0
+    in_job: bool = False
     versions: Mapping[str, str]
+
+    @property
+    def finding(self) -> str:
+        """What spoke against the row, for people."""
+        return self.reason if self.in_job else f"in a test on this machine {self.reason}"
 
     @property
     def slower(self) -> bool:
