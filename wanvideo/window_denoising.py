@@ -66,7 +66,7 @@ def denoise_window(
             latents,
             stepper,
             guidance,
-            _steps(plan, transformer, token_grid(latents), attempts),
+            steps_of(plan, transformer, token_grid(latents), attempts),
             on_step,
             motion_latents=conditions.motion_latents,
         )
@@ -74,7 +74,7 @@ def denoise_window(
     return latents[0]
 
 
-def _steps(
+def steps_of(
     plan: GenerationPlan, transformer: WanTransformer, grid: tuple[int, int, int], attempts: Attempts
 ) -> Iterator[int]:
     """The steps of the plan, one by one; the model's self-attention and the strengths of its LoRAs are set as

@@ -11,8 +11,8 @@ from tests.attention.fake_packages import SAGE_2, SAGE_3, calls, installed, plac
 from tests.models.test_transformer import SMALL
 from wanvideo.attention.sdpa import attend
 from wanvideo.models.transformer import WanTransformer, token_grid
-from wanvideo.pipeline import _steps
 from wanvideo.registry import AttentionPlace, attention_backends
+from wanvideo.window_denoising import steps_of
 
 PLAN: Any = SimpleNamespace(
     attention="sageattn_3",
@@ -21,6 +21,7 @@ PLAN: Any = SimpleNamespace(
     speakers=2,
     uses_speech=True,
 )
+ROOMY: Any = SimpleNamespace(relieve=lambda _: None)  # attempts that find enough memory
 
 
 def model() -> WanTransformer:
@@ -44,7 +45,7 @@ def test_steps_set_the_attention_as_they_are_taken() -> None:
     transformer.set_attention = lambda load, here: places.append((load, here))  # type: ignore[method-assign]
     grid = token_grid(torch.empty(1, 16, 5, 6, 8))
     assert grid == (5, 3, 4)
-    for count, index in enumerate(_steps(PLAN, transformer, grid)):
+    for count, index in enumerate(steps_of(PLAN, transformer, grid, ROOMY)):
         assert index == 3 + count and len(places) == count + 1
         load, here = places[-1]
         assert load is attention_backends()["sageattn_3"].load
@@ -66,7 +67,8 @@ def test_compiled_blocks_follow_the_step(tmp_path: Path) -> None:
     def run(transformer: WanTransformer) -> list[Tensor]:
         context = transformer.embed_context(prompt)
         return [
-            transformer(latents, torch.tensor([500.0]), context) for _ in _steps(PLAN, transformer, (3, 8, 8))
+            transformer(latents, torch.tensor([500.0]), context)
+            for _ in steps_of(PLAN, transformer, (3, 8, 8), ROOMY)
         ]
 
     with installed(tmp_path, SAGE_2, SAGE_3["sageattn3"]):
