@@ -47,7 +47,7 @@ LAYERS = {
     **dict.fromkeys(("diagnostics", "progress_bar", "wording"), 9.5),
     "cli_answer": 9.55,
     **dict.fromkeys(("cli_models_download", "cli_models_list"), 9.6),
-    **dict.fromkeys(("cli_flags", "cli_models", "cli_queue", "cli_selftest"), 9.75),
+    **dict.fromkeys(("cli_flags", "cli_making", "cli_models", "cli_queue", "cli_selftest"), 9.75),
     "cli": 10,
     "__main__": 11,
 }

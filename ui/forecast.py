@@ -32,7 +32,7 @@ def show_forecast(page: Page, values: Values) -> Updates:
         return {page.generation.forecast: f"<p class='hint'>{needed}</p>", page.models.plan: plan_card(None)}
     try:
         request, options = page.read(values)
-        plan = prepare(request, options)[0]
+        plan = prepare(request, options, suspects=page.store.suspects())[0]
     except UserError as error:
         return {page.generation.forecast: f"<p class='problem'>{escape(as_sentence(str(error)))}</p>"}
     hints = {

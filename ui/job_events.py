@@ -59,7 +59,7 @@ def add_jobs(page: Page, values: Values, seen: View | None = None) -> View:
         return seen
     try:
         request, options = page.read(values)
-        plans = prepare(request, options)
+        plans = prepare(request, options, suspects=page.store.suspects())
         if seen["editing"] is not None:
             return _change_job(page, plans, options, seen)
     except UserError as error:

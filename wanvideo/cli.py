@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from wanvideo import cli_queue
 from wanvideo.cli_answer import TERMINAL, Answer
 from wanvideo.cli_flags import add_fields, read_flags
+from wanvideo.cli_making import human, make_videos, print_json, print_notes, report_of
 from wanvideo.cli_models import add_flags, run_models
 from wanvideo.cli_selftest import report_lines, run_selftest
 from wanvideo.errors import Cancelled, UserError
@@ -23,11 +24,9 @@ from wanvideo.fallback import obstacle
 from wanvideo.hardware import Hardware, probe_hardware
 from wanvideo.known_cards import assumed
 from wanvideo.memory.kept import keep_rates
-from wanvideo.model_cache import ModelCache, open_cache
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
 from wanvideo.presets import join_layers, load_preset, read_request_file
-from wanvideo.progress_bar import ProgressBar, stoppable
 from wanvideo.proof.kept import ATTENTION, QUANTIZATION, read_proofs
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.wording import describe_machine, describe_plan, describe_rates, model_files
@@ -66,25 +65,25 @@ def _speak_utf8() -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    _make(_plans(arguments, carried_out=True), as_json=arguments.json)
+    make_videos(_plans(arguments, carried_out=True), as_json=arguments.json)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
     preset = load_preset(DEMO_PRESET)
     request, options = join_layers(preset.layers())
-    _make(prepare(request, options, arguments.output, tries_kernels=True), as_json=arguments.json)
+    make_videos(prepare(request, options, arguments.output, tries_kernels=True), as_json=arguments.json)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
     card = arguments.assume_gpu
     machine = assumed(probe_hardware(), card) if card is not None else None
-    plans, out = _plans(arguments, machine=machine), _human(arguments.json)
+    plans, out = _plans(arguments, machine=machine), human(arguments.json)
     for plan in plans:
         for subject, sentence in describe_plan(plan):
             print(f"{subject + ':':<18} {sentence}", file=out)
-        _print_notes(plan, out)
+        print_notes(plan, out)
     if arguments.json:
-        _print_json([{**_report(plan), "files": model_files(plan)} for plan in plans])
+        print_json([{**report_of(plan), "files": model_files(plan)} for plan in plans])
 
 
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +93,7 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
 def _calibrate(arguments: argparse.Namespace) -> None:
     from wanvideo.memory.measure import measure_rates  # its functions load torch
 
-    machine, out = probe_hardware(), _human(arguments.json)
+    machine, out = probe_hardware(), human(arguments.json)
     proven = read_proofs(machine).attention.values()
     rates = measure_rates(machine, proven, lambda what: print(f"measuring {what} ...", file=sys.stderr))
     kept = keep_rates(machine, rates)
@@ -104,7 +103,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _hardware(arguments: argparse.Namespace) -> None:
-    machine, out = probe_hardware(), _human(arguments.json)
+    machine, out = probe_hardware(), human(arguments.json)
     print("\n".join(describe_machine(machine)), file=out)
     answer: dict[str, Any] = {"machine": {**asdict(machine), "device": machine.device}}
     known = read_proofs(machine)
@@ -127,7 +126,7 @@ def _selftest(arguments: argparse.Namespace) -> None:
         probe_hardware(), lambda line: print(line, file=sys.stderr, flush=True), again=arguments.again
     )
     report = "\n".join(report_lines(found))
-    print(report, file=_human(arguments.json))
+    print(report, file=human(arguments.json))
     if arguments.report:
         arguments.report.write_text(f"{report}\n", encoding="utf-8")
     if arguments.json:
@@ -146,42 +145,13 @@ def _answering(run: Callable[[argparse.Namespace], Answer]) -> Callable[[argpars
 
     def command(arguments: argparse.Namespace) -> None:
         answer = run(arguments)
-        print("\n".join(answer.lines), file=_human(arguments.json))
+        print("\n".join(answer.lines), file=human(arguments.json))
         if arguments.json:
             print(json.dumps(answer.values))
         if answer.problem:
             raise UserError(answer.problem)
 
     return command
-
-
-def _make(plans: Sequence[GenerationPlan], *, as_json: bool) -> None:
-    cache, reports = open_cache(probe_hardware()), []
-    for plan in plans:
-        _print_notes(plan, sys.stderr)
-        output, seconds = _make_one(plan, cache)
-        print(f"{output}\n{seconds:.1f} seconds", file=_human(as_json))
-        reports.append({**_report(plan), "output": str(output), "seconds": round(seconds, 3)})
-    if as_json:
-        _print_json(reports)
-
-
-def _make_one(plan: GenerationPlan, cache: ModelCache) -> tuple[Path, float]:
-    """The finished file and its seconds. Raises Cancelled that names what a stopped job had finished."""
-    bar = ProgressBar(sys.stderr)
-    try:
-        with stoppable(bar) as progress:
-            from wanvideo.pipeline import generate  # loads torch; a stop in the meantime counts
-
-            result = generate(plan, cache, progress)
-    except Cancelled:
-        from wanvideo.finished_file import keep_finished
-
-        kept = keep_finished(plan)
-        raise Cancelled(f"What was finished: {kept}" if kept else "") from None
-    finally:
-        bar.close()
-    return result.output, result.seconds
 
 
 def _plans(
@@ -197,26 +167,6 @@ def _plans(
         given = [*load_preset(arguments.preset).layers(task), *given]
     request, options = join_layers(given)
     return prepare(request, options, arguments.output, tries_kernels=carried_out, machine=machine)
-
-
-def _report(plan: GenerationPlan) -> dict[str, Any]:
-    return {"output": str(plan.output), "effective": plan.effective(), "notes": list(plan.notes)}
-
-
-def _print_json(reports: list[dict[str, Any]]) -> None:
-    """One object on the last line of stdout: the first video's report, all of them when there are more."""
-    whole = {**reports[0], "variations": reports} if len(reports) > 1 else reports[0]
-    print(json.dumps(whole))
-
-
-def _print_notes(plan: GenerationPlan, out: TextIO) -> None:
-    for note in plan.notes:
-        print(f"Note: {note}.", file=out)
-
-
-def _human(as_json: bool) -> TextIO:
-    """Where words for people go: beside a JSON answer, stdout is the program's alone."""
-    return sys.stderr if as_json else sys.stdout
 
 
 def _one_line(error: BaseException) -> str:

@@ -66,10 +66,8 @@ def test_compiled_blocks_follow_the_step(tmp_path: Path) -> None:
 
     def run(transformer: WanTransformer) -> list[Tensor]:
         context = transformer.embed_context(prompt)
-        return [
-            transformer(latents, torch.tensor([500.0]), context)
-            for _ in steps_of(PLAN, transformer, (3, 8, 8), ROOMY)
-        ]
+        steps = steps_of(PLAN, transformer, (3, 8, 8), ROOMY)
+        return [transformer(latents, torch.tensor([500.0]), context) for _ in steps]
 
     with installed(tmp_path, SAGE_2, SAGE_3["sageattn3"]):
         eager = run(model())
