@@ -23,8 +23,8 @@ def make_videos(plans: Sequence[GenerationPlan], *, as_json: bool) -> None:
         made = _make_one(plan, cache)
         _print_late_notes(plan, made)
         print(f"{made.output}\n{made.seconds:.1f} seconds", file=human(as_json))
-        found = {"output": str(made.output), "seconds": round(made.seconds, 3)}
-        reports.append({**report_of(made.plan), **found, "quality": made.quality.as_mapping()})
+        report = {**report_of(made.plan), "output": str(made.output), "seconds": round(made.seconds, 3)}
+        reports.append({**report, "notes": [*report["notes"], *made.quality.faults]})
     if as_json:
         print_json(reports)
 

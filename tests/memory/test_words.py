@@ -68,7 +68,7 @@ def test_unload_asks_the_queue_of_the_output_folder(
     done: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(cli, "unload_models", lambda queue: asked.append(queue) or done)
+    monkeypatch.setattr("wanvideo.jobs.orders.unload_models", lambda queue: asked.append(queue) or done)
     assert cli.main(["unload", "--output-dir", "films", "--json"]) == 0
     assert asked == [queue_file("films")]
     assert json.loads(capfd.readouterr().out) == {"unloaded": done}
