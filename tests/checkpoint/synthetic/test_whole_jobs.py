@@ -3,6 +3,7 @@
 What the VAE decodes is compared, not the finished file: x264 makes a level or two of a last bit.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from diffusers import AutoencoderKLWan
 from PIL import Image
 from torch import Tensor
 
 from tests.checkpoint.synthetic.compare import error
 from tests.checkpoint.synthetic.model_sets import FAMILIES, write_dense, write_family
 from tests.checkpoint.synthetic.modules import original
+from wanvideo import pipeline
 from wanvideo.media.probe import probe_video
 from wanvideo.model_cache import ModelCache
-from wanvideo.pipeline import generate
 from wanvideo.prepare import prepare
 from wanvideo.request import RuntimeOptions, read_request
 
@@ -40,17 +40,17 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Tensor]:
-    """What the VAE gives, one tensor a window."""
+    """What the VAE gives, piece by piece."""
     monkeypatch.setenv("WANVIDEO_CACHE", str(tmp_path / "cache"))
     kept: list[Tensor] = []
-    decode = AutoencoderKLWan.decode
+    decode = pipeline.decode_pieces
 
-    def spy(self: AutoencoderKLWan, *arguments: Any, **named: Any) -> Any:
-        result = decode(self, *arguments, **named)
-        kept.append((result[0] if isinstance(result, tuple) else result.sample).clone())
-        return result
+    def spy(*given: Any) -> Iterator[Tensor]:
+        for piece in decode(*given):
+            kept.append(piece.clone())
+            yield piece
 
-    monkeypatch.setattr(AutoencoderKLWan, "decode", spy)
+    monkeypatch.setattr(pipeline, "decode_pieces", spy)
     return kept
 
 
@@ -65,7 +65,7 @@ def video_of(task: str, models: Path, inputs: Path, decoded: list[Tensor]) -> Te
     plan = replace(prepare(read_request(wanted), options)[0], output=models / "out/a.mp4")
     assert models in plan.models.transformer.path.parents, plan.notes
     decoded.clear()
-    result = generate(plan, ModelCache())
+    result = pipeline.generate(plan, ModelCache())
     assert probe_video(result.output).frames == plan.total_frames
     return torch.cat([window.flatten() for window in decoded])
 
