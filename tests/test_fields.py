@@ -9,10 +9,14 @@ from wanvideo.fields import LoraChoice, Row, read_value, read_values
 from wanvideo.request import OPTION_FIELDS, REQUEST_FIELDS, TASKS
 
 ROWS = {**REQUEST_FIELDS, **OPTION_FIELDS}
-KINDS = {"text", "int", "float", "floats", "bool", "choice", "name", "path", "paths", "boxes", "loras"}
+KINDS = {"text", "int", "auto_int", "float", "floats", "bool", "choice", "name", "path", "paths", "boxes"}
+KINDS |= {"loras"}
 
 ACCEPTED: list[tuple[str, Any, Any]] = [
     ("steps", "12", 12),
+    ("blocks_to_swap", " Auto", "auto"),
+    ("blocks_to_swap", "off", 0),
+    ("blocks_to_swap", "60", 60),
     ("steps", 12.0, 12),
     ("seed", "-1", -1),
     ("shift", "7", 7.0),
@@ -118,7 +122,7 @@ def test_row_is_well_formed(row: Row) -> None:
     assert row.flag is None or row.flag == row.flag.lower()
     if row.default is not None:
         assert read_value(row, row.default) == row.default
-    if row.kind in ("int", "float", "floats"):
+    if row.kind in ("int", "auto_int", "float", "floats"):
         assert row.low is not None  # the error text of a number names its range
 
 

@@ -43,6 +43,7 @@ def samples(row: Row) -> list[Any]:
             (LoraChoice(file="a", strength=-0.5), LoraChoice(file="b/c", strength=(1.0, 0.0))),
         ],
         "int": [row.low, row.high],
+        "auto_int": [row.low, row.high],
         "float": [row.low, row.high],
         "floats": [row.low, (row.high, 2.5, row.low)],
     }

@@ -34,7 +34,10 @@ from tools.torch_choice import (  # noqa: E402
 VENV = ROOT / ".venv"
 STAMP = VENV / "stamp.json"
 OLDEST_PYTHON = (3, 11)  # diffusers 0.42 asks for it
-COMMANDS = ("demo", "generate", "plan", "hardware", "models", "selftest")  # those of wanvideo/cli.py
+COMMANDS = (  # those of wanvideo/cli.py
+    *("demo", "generate", "plan", "hardware", "models", "queue", "resume"),
+    *("unload", "calibrate", "selftest"),
+)
 # Where an environment has its interpreter: venv and conda on Linux, venv on Windows, conda on Windows
 PYTHON_PLACES = ("bin/python", "Scripts/python.exe", "python.exe")
 
