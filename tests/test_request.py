@@ -30,6 +30,7 @@ CASES = [(row, reader) for table, reader in READERS for row in table.values()]
 
 def samples(row: Row) -> list[Any]:
     """Values of a field, none of them its default, among them both ends of its range."""
+    high = row.low + 7 if row.high is None and row.low is not None else row.high
     by_kind: dict[str, list[Any]] = {
         "text": ["Zwei Bären | two bears\n“quoted”"],
         "name": ["euler"],
@@ -42,8 +43,8 @@ def samples(row: Row) -> list[Any]:
             (LoraChoice(file="C:\\Bär.safetensors"),),
             (LoraChoice(file="a", strength=-0.5), LoraChoice(file="b/c", strength=(1.0, 0.0))),
         ],
-        "int": [row.low, row.high],
-        "auto_int": [row.low, row.high],
+        "int": [row.low, high],
+        "auto_int": [row.low, high],
         "float": [row.low, row.high],
         "floats": [row.low, (row.high, 2.5, row.low)],
     }
