@@ -36,7 +36,7 @@ def samples(row: Row) -> list[Any]:
         "name": ["euler"],
         "path": ["a folder/ein Bär.png"],
         "paths": [("one.wav",), ("one.wav", "two, three.wav")],
-        "bool": [True],
+        "bool": [not row.default],
         "choice": list(row.choices),
         "boxes": [((0.0, 0.0, 9.5, 9.0),), ((0.0, 0.0, 9.5, 9.0), (10.0, 0.0, 20.0, 9.0))],
         "loras": [
