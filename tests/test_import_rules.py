@@ -196,11 +196,7 @@ def compares_tasks(module: Module) -> Iterator[str]:
 
 def prints(module: Module) -> Iterator[str]:
     for node in ast.walk(module.tree):
-        if (
-            isinstance(node, ast.Call)
-            and ast.unparse(node.func) == "print"
-            and module.path not in TERMINAL
-        ):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print" and module.path not in TERMINAL:
             yield f"print in line {node.lineno}"
 
 
