@@ -78,7 +78,7 @@ def known_options() -> dict[tuple[str, str], str]:
 
 def measure_exact(bench: Bench) -> Reference:
     """Draw the speakers and make them with the exact options."""
-    speakers = _speakers(bench)
+    speakers = draw_speakers(bench)
     videos = speakers.speak("exact", EXACT)
     row = Row(
         option="exact", name=", ".join(EXACT.values()), effective="", lip_sync=speakers.lip_sync(videos)
@@ -105,7 +105,8 @@ def ssim(made: Tensor, exact: Tensor) -> float:
     return float(sum(values) / len(values))
 
 
-def _speakers(bench: Bench) -> Speakers:
+def draw_speakers(bench: Bench) -> Speakers:
+    """The speakers of a run, the same in every one."""
     clips = bench.draw("talk", bench.clips)
     assert clips.waves is not None
     requests = [
