@@ -4,13 +4,14 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 import torch._dynamo.utils
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.measuring import (
     GIB,
@@ -26,6 +27,7 @@ from benchmarks.measuring import (
 from benchmarks.modes import REPEATS, TIMESTEP, _inputs, _set_exact_attention
 from benchmarks.random_model import TINY, WAN_14B, ModelSize, build
 from benchmarks.report import Report, Row
+from wanvideo.compiled_blocks import compiled_blocks
 from wanvideo.hardware import Hardware
 from wanvideo.memory_plan import SwapPlan
 from wanvideo.models.transformer import WanTransformer
@@ -61,6 +63,7 @@ class Swaps:
         self._size, self._variant = size, variant
         self._host_before = host_gib()[0]
         self._residence: Residence[WanTransformer] | None = None
+        self._dressed = ExitStack()
         self._call: Callable[[], Tensor]
         self._exact: Tensor
 
@@ -90,12 +93,19 @@ class Swaps:
             "host_peak_gib": host.own_gib - self._host_before,
         }
 
+    def close(self) -> None:
+        """The blocks are no longer compiled."""
+        self._dressed.close()
+
     def _build(self) -> Residence[WanTransformer]:
         with phase(f"building the model ({self._variant.mode}, {self._variant.how})"):
             model, _ = build(self._size, quantization_modes()[self._variant.mode])
             torch._dynamo.utils.counters.clear()
             if self._variant.how == COMPILED:
-                _compile(model.blocks)
+                backend = "inductor" if device() == "cuda" else EAGER  # at tiny size
+                self._dressed.enter_context(
+                    compiled_blocks(model.blocks, print, backend=backend, falls_back=False)
+                )
             latents, prompt = _inputs(self._size)
             _set_exact_attention(model, latents)
             context, rotary = model.embed_context(prompt), model.rotary(latents)
@@ -116,15 +126,9 @@ def run(report: Report, machine: Hardware, *, quick: bool, only: list[str]) -> N
             key = {"mode": variant.mode, "how": variant.how, "swapped": blocks}
             if not report.has(key):
                 report.add(key, partial(swaps.measure, blocks))
+        swaps.close()
         del swaps
         reset_peak()
-
-
-def _compile(blocks: nn.ModuleList) -> None:
-    """Each block's own `forward`, so that hooks around it stay as they are."""
-    backend = "inductor" if device() == "cuda" else EAGER
-    for block in blocks:
-        block.forward = torch.compile(block.forward, backend=backend)
 
 
 def _copied(call: Callable[[], object]) -> Row:

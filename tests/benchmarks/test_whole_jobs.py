@@ -124,11 +124,12 @@ def test_only_what_no_later_case_needs_is_removed(tmp_path: Path) -> None:
 def test_generations_are_repeated_and_their_growth_is_told(
     tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(twenty, "TINY_GENERATIONS", twenty.SETTLING + 1)
+    monkeypatch.setattr(twenty, "SETTLING", 1)
+    monkeypatch.setattr(twenty, "TINY_GENERATIONS", 2)
     report = report_in(tmp_path, "twenty", files=files)
     twenty.run(report, machine(), quick=True, only=[])
     *made, grown = report.rows
-    assert [row["what"] for row in made] == [*[twenty.WHAT[0]] * (twenty.SETTLING + 1), twenty.WHAT[1]]
+    assert [row["what"] for row in made] == [*[twenty.WHAT[0]] * 2, twenty.WHAT[1]]
     assert all(row["finite"] and row["host_own_gib"] > 0.1 for row in made)
     assert grown["finite"] and grown["host_own_gib_grown"] == 0 and grown["card_gib_grown"] is None
 

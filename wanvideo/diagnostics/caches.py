@@ -15,7 +15,17 @@ from wanvideo.library.results import TRASH
 log = logging.getLogger(__name__)
 
 # Every kind that `cache_folder` is asked for.
-KINDS = (REQUANTIZED, "prompts", THUMBNAILS, "proofs", "calibration", "sdpa", "inspected", "downloads")
+KINDS = (
+    REQUANTIZED,
+    "prompts",
+    THUMBNAILS,
+    "proofs",
+    "calibration",
+    "sdpa",
+    "inspected",
+    "downloads",
+    "compiled",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,16 @@
 """A function of rows, applied to some of them at a time: less memory for what it makes in between."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+Rows: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
+
 
 def in_chunks(
-    function: Callable[..., Tensor | tuple[Tensor, ...]],
+    function: Rows,
     rows: tuple[Tensor, ...],
     size: int,
     into: Tensor | None = None,
@@ -20,7 +23,15 @@ def in_chunks(
     length = rows[0].shape[1]
     if not size or length <= size:
         return _as_tuple(function(*rows))
-    whole: tuple[Tensor, ...] = () if into is None else (into,)
+    return _one_by_one(function, rows, size, () if into is None else (into,))
+
+
+@torch.compiler.disable(recursive=False)  # type: ignore[untyped-decorator]
+def _one_by_one(
+    function: Rows, rows: tuple[Tensor, ...], size: int, whole: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """The loop stays out of compiled code, which would have every chunk in it; `function` is compiled."""
+    length = rows[0].shape[1]
     for first in range(0, length, size):
         chunk = (row[:, first : first + size] for row in rows)
         whole = _written(whole, _as_tuple(function(*chunk)), first, length)

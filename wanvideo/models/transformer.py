@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from wanvideo.attention.sdpa import attend as exact_attention
 from wanvideo.models.audio_projection import AudioConfig, AudioProjection
+from wanvideo.models.block_reuse import Reuse, through_blocks
 from wanvideo.models.chunks import in_chunks
 from wanvideo.models.precision import FP32LayerNorm
 from wanvideo.models.projections import join_projections, project
@@ -50,10 +51,13 @@ class AudioContext:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one of several forward passes over the same latents is given."""
+    """What one of several forward passes over the same latents is given. `reuse`: what its branch keeps of
+    earlier steps, with a step cache.
+    """
 
     context: Context
     audio: AudioContext | None = None
+    reuse: Reuse | None = None
 
 
 class AudioCrossAttention(nn.Module):
@@ -282,11 +286,19 @@ class WanTransformer(WanTransformer3DModel):
         del patches
         states = [x, *(x.clone() for _ in passes[1:])]
         del x
-        for block in self.blocks:
-            for index, given in enumerate(passes):
-                states[index] = block(states[index], given.context, modulation, rotary, given.audio)
+
+        def run(block: nn.Module, index: int, x: Tensor) -> Tensor:
+            given = passes[index]
+            after: Tensor = block(x, given.context, modulation, rotary, given.audio)
+            return after
+
+        through_blocks(list(self.blocks), states, [given.reuse for given in passes], run)
         shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, dim=1)
         return [_unpatchify(self._project_out(x, shift, scale), grid) for x in states]
+
+    def embed_timesteps(self, timesteps: Tensor) -> Tensor:
+        """Timesteps (n,) in 0..1000 -> their embeddings (n, dim) in fp32."""
+        return self._embed_time(timesteps)[0]
 
     def _project_out(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
         chunk = self.blocks[0].chunk_tokens if len(self.blocks) else 0

@@ -14,10 +14,14 @@ from types import TracebackType
 from typing import Any
 
 from wanvideo.errors import UserError
-from wanvideo.proof.kept import ATTENTION, HEAD_DIM, QUANTIZATION, Trial
+from wanvideo.proof.kept import ATTENTION, COMPILE, HEAD_DIM, QUANTIZATION, Trial
 
 IMPORT = "import"
-TRIALS = {ATTENTION: "wanvideo.proof.attention_trial", QUANTIZATION: "wanvideo.proof.matmul_trial"}
+TRIALS = {
+    ATTENTION: "wanvideo.proof.attention_trial",
+    QUANTIZATION: "wanvideo.proof.matmul_trial",
+    COMPILE: "wanvideo.compile_trial",
+}
 GRACE_SECONDS = 10.0  # after which a trial that nobody ended any more ends itself
 
 

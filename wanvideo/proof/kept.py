@@ -5,25 +5,26 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from wanvideo.cache_folder import cache_folder
 from wanvideo.hardware import Hardware
-from wanvideo.proof.versions import versions_of
+from wanvideo.proof.versions import versions_of, versions_of_blocks
 from wanvideo.registry import attention_backends, quantization_modes
 
 log = logging.getLogger(__name__)
 
-ATTENTION, QUANTIZATION = "attention", "quantization"
+ATTENTION, QUANTIZATION, COMPILE = "attention", "quantization", "compile"
 HEAD_DIM = 128  # of every published Wan 2.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """What is tried: the row `name` of the table `kind`; and with what: torch device, "bf16", "fp16" or
-    "fp32", for attention the channels of a head, for a quantization mode whether on its own `cores`.
+    "fp32", for attention the channels of a head, for a quantization mode whether on its own `cores`. What is
+    compiled is a block in the quantization mode of that name.
     """
 
     kind: str
@@ -38,9 +39,9 @@ class Trial:
 class Proof:
     """The outcome of a trial. `reason` says why the row is not usable; it is empty when it is.
 
-    The times are of one call: of this row, and of its peer, which is torch's own attention or the mode's
-    fallback. `computed_by` names the function that did the work, `seconds` is what the trial took.
-    `in_job`: it was no trial, a job came to grief.
+    The times are of one call: of this row, and of its peer, which is torch's own attention, the mode's
+    fallback, or the same not compiled. `computed_by` names the function that did the work, `seconds` is what
+    the trial took. `in_job`: it was no trial, a job came to grief.
     """
 
     name: str
@@ -91,14 +92,28 @@ class MatmulProof(Proof):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompileProof(Proof):
+    """Of compiled blocks whose linears are in the mode `name`. `error` is relative to the same blocks not
+    compiled, `exact_error` and `plain_error` are those of both beside fp32; `compile_seconds` is what the
+    first call took.
+    """
+
+    error: float | None = None
+    exact_error: float | None = None
+    plain_error: float | None = None
+    compile_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MachineProofs:
-    """All that trials have shown on a machine, by name."""
+    """All that trials have shown on a machine, by name; `compiled` by that of the quantization mode."""
 
     attention: dict[str, AttentionProof]
     quantization: dict[str, MatmulProof]
+    compiled: dict[str, CompileProof] = field(default_factory=dict)
 
 
-AnyProof = TypeVar("AnyProof", AttentionProof, MatmulProof)
+AnyProof = TypeVar("AnyProof", AttentionProof, MatmulProof, CompileProof)
 
 
 def trial_of(
@@ -108,9 +123,18 @@ def trial_of(
     return Trial(kind=kind, name=name, device=machine.device, dtype=dtype or machine.dtype, head_dim=head_dim)
 
 
+def compile_trial_of(name: str, machine: Hardware) -> Trial:
+    """The trial of compiled blocks in that quantization mode, on the mode's own cores too where there are
+    some.
+    """
+    cores = quantization_modes()[name].cores
+    has_cores = cores is not None and cores.unavailable_reason(machine) is None
+    return replace(trial_of(COMPILE, name, machine), cores=has_cores)
+
+
 def read_proofs(machine: Hardware) -> MachineProofs:
     """The proof of every row that was tried with just these versions. Quick: no torch, no trial."""
-    versions = versions_of(machine)
+    versions, of_blocks = versions_of(machine), versions_of_blocks(machine)
 
     def read(kind: str, name: str, form: type[AnyProof]) -> dict[str, AnyProof]:
         proof = read_proof(trial_of(kind, name, machine), versions, form)
@@ -121,6 +145,8 @@ def read_proofs(machine: Hardware) -> MachineProofs:
         found.attention.update(read(ATTENTION, name, AttentionProof))
     for name in quantization_modes():
         found.quantization.update(read(QUANTIZATION, name, MatmulProof))
+        blocks = read_proof(compile_trial_of(name, machine), of_blocks, CompileProof)
+        found.compiled.update({} if blocks is None else {name: blocks})
     return found
 
 

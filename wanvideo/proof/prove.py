@@ -13,18 +13,21 @@ from wanvideo.proof.kept import (
     HEAD_DIM,
     QUANTIZATION,
     AttentionProof,
+    CompileProof,
     MatmulProof,
     Trial,
+    compile_trial_of,
     read_proof,
     trial_of,
     write_proof,
 )
-from wanvideo.proof.versions import versions_of
+from wanvideo.proof.versions import versions_of, versions_of_blocks
 from wanvideo.registry import QuantizationMode
 
 log = logging.getLogger(__name__)
 
 TRIAL_SECONDS = 180.0  # importing torch and compiling Triton kernels take up to a minute
+COMPILE_SECONDS = 400.0  # two sizes whole and one in chunks; a first call on the CPU alone takes a minute
 IMPORT_SECONDS = 60.0
 _VERDICT = ("fault", "out_of_memory")  # of an answer; the rest are figures
 
@@ -87,6 +90,21 @@ def prove_mode(
         versions=versions, on_cores=on_cores, cores_reason=cores_reason, **_fields(row.name, outcome)
     )
     if lasting and outcome.lasting:
+        write_proof(trial, proof)
+    return proof
+
+
+def prove_compiled(
+    name: str, machine: Hardware, *, timeout: float = COMPILE_SECONDS, again: bool = False
+) -> CompileProof:
+    """The proof of compiled blocks with linears in that mode, as `prove_attention` makes it."""
+    trial, versions = compile_trial_of(name, machine), versions_of_blocks(machine)
+    known = None if again else read_proof(trial, versions, CompileProof)
+    if known is not None:
+        return known
+    outcome = _try(trial, timeout)
+    proof = CompileProof(versions=versions, **_fields(name, outcome))
+    if outcome.lasting:
         write_proof(trial, proof)
     return proof
 

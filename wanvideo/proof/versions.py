@@ -44,6 +44,11 @@ def versions_of(machine: Hardware) -> dict[str, str]:
     }
 
 
+def versions_of_blocks(machine: Hardware) -> dict[str, str]:
+    """What a proof of compiled blocks holds for: the code of the blocks too."""
+    return {**versions_of(machine), "blocks here": _source_version("wanvideo.models")}
+
+
 def package_version(package: str) -> str:
     """Its version and when it was installed: a build from source changes without a new number."""
     found = importlib.util.find_spec(package)
