@@ -11,15 +11,22 @@ from wanvideo.errors import UserError
 from wanvideo.fallback import AUTO_NAMES
 from wanvideo.geometry import check_frames, check_size, speaker_halves, token_pixels, visible_part
 from wanvideo.inputs import InputFacts
+from wanvideo.media.input_file import MAX_SECONDS
+from wanvideo.media.old_video import OldVideo
 from wanvideo.media.probe import PictureFacts, VideoFacts
 from wanvideo.registry import attention_backends, quantization_modes, resolve
 from wanvideo.request import REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 from wanvideo.sampling.samplers import find_sampler
 
+SAME_RATE = 0.01  # frames a second: 29.97 is 30000 / 1001
+
 
 def check_request(request: GenerationRequest, options: RuntimeOptions, facts: InputFacts) -> None:
     """Raises UserError for missing inputs, illegal sizes and lengths, and names that nothing has."""
-    _check_sources(request)
+    if facts.old is None:
+        _check_sources(request)
+    else:
+        _check_going_on(request, facts.old)
     _check_boxes(request, facts)
     _check_lengths(request)
     if request.sampler is not None:
@@ -69,10 +76,45 @@ def _check_sources(request: GenerationRequest) -> None:
         raise UserError(f"{request.task} takes {' or '.join(given)}, not both", fix="Leave one of them out.")
 
 
+def _check_going_on(request: GenerationRequest, old: OldVideo) -> None:
+    """One that goes on keeps size and rate of the old video; its start is the old end, so that no other
+    source has a part in it. A speaker may have a picture to look like.
+    """
+    speaks, facts = REQUEST_FIELDS["audio"].is_for(request.task), old.facts
+    for name in ("video",) if speaks else ("video", "image"):
+        if getattr(request, name) is not None:
+            raise UserError(f"{request.task} takes extends or {name}, not both", fix="Leave one of them out.")
+    for name, kept in (("width", facts.width), ("height", facts.height), ("fps", facts.fps)):
+        asked = getattr(request, name)
+        if asked is not None and abs(asked - kept) > SAME_RATE:
+            what = f"{name} must be that of the video to go on from"
+            raise UserError(what, value=asked, allowed=f"{kept:g}", fix=f"Leave {name} out.")
+    if speaks and request.audio and abs(facts.fps - SPEECH_FPS) > SAME_RATE:
+        what, allowed = "speech can't go on from a video of this rate", f"{SPEECH_FPS:g} frames a second"
+        raise UserError(what, value=f"{facts.fps:g}", allowed=allowed)
+
+
+def check_continued(old: OldVideo, new_frames: int, lead_frames: int) -> None:
+    """Raises UserError unless the old video holds the `lead_frames` that new ones follow, there are
+    `new_frames`, and the whole is short enough to be a video.
+    """
+    name, facts = old.path.name, old.facts
+    if facts.frames < lead_frames:
+        what = f"{name} is too short to go on from, it has {facts.frames} frames"
+        raise UserError(what, allowed=f"{lead_frames} or more (motion_frames)")
+    if new_frames < 1:
+        raise UserError("the new part has no frames of its own", value=new_frames, allowed="5 frames or more")
+    seconds = facts.seconds + new_frames / facts.fps
+    if seconds > MAX_SECONDS:
+        most = f"{MAX_SECONDS / 3600:g} hours"
+        raise UserError(f"{name} and its new part last too long", value=f"{seconds:.0f} s", allowed=most)
+
+
 def _check_boxes(request: GenerationRequest, facts: InputFacts) -> None:
     if not REQUEST_FIELDS["speaker_boxes"].is_for(request.task):
         return
-    count, source = len(request.speaker_boxes), facts.picture or facts.video
+    old = facts.old.facts if facts.old else None
+    count, source = len(request.speaker_boxes), facts.picture or facts.video or old
     if count not in (0, 2):
         raise UserError("speaker_boxes needs one box per speaker", value=count, allowed="0 or 2 boxes")
     for x0, y0, x1, y1 in request.speaker_boxes:

@@ -1,15 +1,16 @@
 """How large, how long and in how many windows a video is made. Pure arithmetic."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wanvideo.checkpoint.catalog import ModelSet
-from wanvideo.checks import check_made
+from wanvideo.checks import check_continued, check_made
 from wanvideo.defaults import NATIVE_SIZES, SPEECH_FPS
 from wanvideo.errors import UserError
 from wanvideo.geometry import area_size, bucket_size, nearest_frames, quality_tier
 from wanvideo.inputs import InputFacts
+from wanvideo.media.old_video import OldVideo
 from wanvideo.media.probe import PictureFacts, VideoFacts
 from wanvideo.request import REQUEST_FIELDS, GenerationRequest
 from wanvideo.windows import Window, plan_windows
@@ -17,7 +18,9 @@ from wanvideo.windows import Window, plan_windows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """`height` and `width` in pixels; `total_frames` are cut into `windows`, each with its prompt."""
+    """`height` and `width` in pixels; `total_frames`, all of them new, are cut into `windows`, each with its
+    prompt.
+    """
 
     height: int
     width: int
@@ -49,7 +52,11 @@ def decide_extent(
     """
     total_frames, windows = find_length(request, asked, facts)
     source = find_source(request, facts, steps)
-    height, width = find_size(request, source, models)
+    if facts.old is None:
+        height, width = find_size(request, source, models)
+    else:
+        height, width = facts.old.facts.height, facts.old.facts.width
+        check_continued(facts.old, total_frames, windows[0].skip)
     check_made(request, source, height, width, total_frames)
     return Extent(
         height=height,
@@ -71,6 +78,8 @@ def find_source(
     """The picture or video that the result shows; None for a task, or steps, that look at neither."""
     if facts.picture is not None and REQUEST_FIELDS["image"].is_for(request.task):
         return facts.picture
+    if facts.old is not None:
+        return facts.old.facts
     return facts.video if speaks(request.task) or steps.start > 0 else None
 
 
@@ -92,13 +101,15 @@ def find_size(
 def find_length(
     request: GenerationRequest, asked: Mapping[str, Any], facts: InputFacts
 ) -> tuple[int, tuple[Window, ...]]:
-    """(frames of the video, its windows). `asked` as `with_defaults` gives it. Raises UserError for motion
-    frames that leave a window no new ones.
+    """(new frames of the video, its windows). `asked` as `with_defaults` gives it. What goes on from an old
+    video begins with its motion frames, or its last frame where the task has none. Raises UserError for
+    motion frames that leave a window no new ones.
     """
     fps = float(asked["fps"])
     if not speaks(request.task):
         frames = nearest_frames(request.seconds, fps) if request.seconds is not None else asked["num_frames"]
-        return frames, plan_windows(frames, frames, 0)
+        lead = 0 if facts.old is None else 1
+        return frames - lead, plan_windows(frames - lead, frames, 0, lead)
     window_frames, motion_frames = asked["window_frames"], asked["motion_frames"]
     if motion_frames >= window_frames:
         raise UserError(
@@ -106,10 +117,11 @@ def find_length(
             value=motion_frames,
             allowed=f"1 to {window_frames - 4}",
         )
-    total = request.num_frames or speech_frames(request, facts) or window_frames
+    lead = 0 if facts.old is None else motion_frames
+    total = request.num_frames or speech_frames(request, facts) or window_frames - lead
     if request.seconds is not None:
         total = max(1, round(request.seconds * fps))
-    return total, plan_windows(total, window_frames, motion_frames)
+    return total, plan_windows(total, window_frames, motion_frames, lead)
 
 
 def speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
@@ -119,6 +131,19 @@ def speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
         return 0
     seconds = sum(lengths) if request.audio_order == "sequence" else max(lengths)
     return max(1, int(seconds * SPEECH_FPS))
+
+
+def notes_of_old(request: GenerationRequest, old: OldVideo | None, extent: Extent) -> Iterator[str]:
+    """What is to be said of a video that is gone on from."""
+    if old is None:
+        return
+    if not old.is_like_ours:
+        yield f"{old.path.name} is coded in another way than new videos: its pictures are encoded once more"
+    if request.num_frames is not None and request.num_frames != extent.total_frames:
+        repeated = f"frame 1 of num_frames {request.num_frames} is the last one of {old.path.name}"
+        yield f"{repeated}: {extent.total_frames} are new"
+    if speaks(request.task) and len(request.audio) > 1:
+        yield f"which speaker {old.path.name} ends with is not known: the first window begins in silence"
 
 
 def prompts_of(prompt: str, windows: int) -> tuple[str, ...]:

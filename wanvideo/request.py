@@ -58,6 +58,15 @@ class GenerationRequest:
         "talk: the video to give a voice; otherwise the video to start from, with denoise_strength",
         flag="--video",
     )
+    extends: str | None = row(
+        "path",
+        None,
+        "Extend",
+        "a finished video that this one goes on from",
+        tasks=(TALK, IMAGE_TO_VIDEO),
+        flag="--extend",
+        aliases=("extend",),
+    )
     audio: tuple[str, ...] = row(
         "paths",
         (),

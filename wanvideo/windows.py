@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Window:
     """One run of the model over `frames` pixel frames from frame `start` of the video.
 
-    The first `skip` frames repeat the end of the window before; the next `keep` are new and wanted, the rest
-    runs past the end. `is_tail`: the last of several windows, where speech that ends inside is continued by
-    its mirror image.
+    The first `skip` frames repeat the end of the window before, or of the video that goes on; the next `keep`
+    are new and wanted, the rest runs past the end. `is_tail`: the last window, unless nothing came before it,
+    where speech that ends inside is continued by its mirror image.
     """
 
     index: int
@@ -22,22 +22,23 @@ class Window:
     is_tail: bool
 
 
-def plan_windows(total_frames: int, window_frames: int, motion_frames: int) -> tuple[Window, ...]:
+def plan_windows(
+    total_frames: int, window_frames: int, motion_frames: int, lead_frames: int = 0
+) -> tuple[Window, ...]:
     """Windows covering `total_frames`; each one after the first starts `window_frames - motion_frames`
-    later.
+    later. With `lead_frames` the first one, too, repeats so many frames, which come before those wanted.
     """
-    stride = window_frames - motion_frames
-    count = 1 + max(0, -(-(total_frames - window_frames) // stride))
+    stride, end = window_frames - motion_frames, lead_frames + total_frames
+    count = 1 + max(0, -(-(end - window_frames) // stride))
+    skips = [lead_frames, *[motion_frames] * (count - 1)]
     return tuple(
         Window(
             index=index,
             start=index * stride,
             frames=window_frames,
-            skip=motion_frames if index else 0,
-            keep=min(index * stride + window_frames, total_frames)
-            - index * stride
-            - (motion_frames if index else 0),
-            is_tail=0 < index == count - 1,
+            skip=skip,
+            keep=min(window_frames, end - index * stride) - skip,
+            is_tail=skip > 0 and index == count - 1,
         )
-        for index in range(count)
+        for index, skip in enumerate(skips)
     )

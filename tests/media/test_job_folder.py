@@ -48,7 +48,7 @@ def test_a_failure_leaves_the_earlier_windows(tmp_path: Path, monkeypatch: pytes
     job = JobFolder(tmp_path, fps=25)
     job.append(0, grey_frames(5), STATE)
     before = sorted(path.name for path in tmp_path.iterdir())
-    monkeypatch.setattr("wanvideo.media.segments._H264", ("-c:v", "no_such_codec"))
+    monkeypatch.setattr("wanvideo.media.encoding._H264", ("-c:v", "no_such_codec"))
     with pytest.raises(RuntimeError, match="no_such_codec"):
         job.append(1, grey_frames(5), STATE)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
@@ -109,7 +109,7 @@ def test_an_error_of_the_state_leaves_nothing(tmp_path: Path) -> None:
 def test_when_ffmpeg_ends_early_the_rest_is_not_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wanvideo.media.segments._H264", ("-c:v", "no_such_codec"))
+    monkeypatch.setattr("wanvideo.media.encoding._H264", ("-c:v", "no_such_codec"))
     asked = []
 
     def pieces() -> Iterator[Any]:
@@ -123,7 +123,7 @@ def test_when_ffmpeg_ends_early_the_rest_is_not_asked_for(
 
 
 def test_a_file_with_fewer_frames_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wanvideo.media.segments.REPRODUCIBLE", ("-frames:v", "3"))
+    monkeypatch.setattr("wanvideo.media.encoding.REPRODUCIBLE", ("-frames:v", "3"))
     with pytest.raises(RuntimeError):
         write_segment(grey_frames(200, 128, 128), tmp_path / "one.mp4", fps=25)
 

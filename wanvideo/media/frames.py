@@ -1,5 +1,6 @@
 """Frames of a source video by time: any frame rate, also a varying one, read as if it were the talk's."""
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +56,21 @@ def read_frame_at(path: str | Path, number: int, fps: float = 25.0) -> Frame:
         return _pixels(frame)
 
 
+def read_last_frames(path: str | Path, count: int) -> list[Frame]:
+    """The last `count` frames of the file, or all that it has, the right way up. Same errors."""
+    path = require_file(path, "video", VIDEOS)
+    with open_container(path, "video", VIDEOS) as container:
+        stream = video_stream(container, path)
+        seconds = float((stream.duration or 0) * (stream.time_base or 0))
+        start = max(0.0, seconds - count / _rate(stream) - _EARLIER)
+        last = deque((frame for _, frame in _timed(container, stream, start)), maxlen=count)
+        if len(last) < count:  # the seek landed too late
+            last = deque((frame for _, frame in _timed(container, stream)), maxlen=count)
+        if not last:
+            raise refusal(path, "video", "it has no frames", VIDEOS)
+        return [_pixels(frame) for frame in last]
+
+
 def _nearest(
     container: InputContainer, stream: VideoStream, start: float, wanted: float
 ) -> tuple[bool, VideoFrame | None]:
@@ -73,7 +89,8 @@ def _timed(
     container: InputContainer, stream: VideoStream, start: float = 0.0
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Decoded frames with their seconds since the first frame, from the key frame before `start` on."""
-    stream.thread_type = "AUTO"
+    if not stream.codec_context.is_open:
+        stream.thread_type = "AUTO"
     tick = stream.time_base or 1 / Fraction(_rate(stream))
     first = stream.start_time or 0
     container.seek(first + int(start / tick), stream=stream)

@@ -18,6 +18,7 @@ from wanvideo.media.probe import SoundFacts, is_soundfile, probe_sound
 
 SPEECH_RATE = 16_000
 LOUDNESS = -23.0  # LUFS, EBU R 128
+LOUDNESS_TAIL = 10  # seconds of a sound that goes on
 LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 cannot measure less
 
 Samples = npt.NDArray[np.float32]
@@ -113,6 +114,39 @@ def mix_sounds(sounds: Sequence[Sound], order: SpeakerOrder) -> Sound:
     mixed = arrange_speakers(tracks, order)[1]
     peak = float(np.abs(mixed).max(initial=0.0))
     return Sound(samples=mixed / np.float32(peak) if peak > 1 else mixed, rate=rate)
+
+
+def follow_sound(old: Sound | None, seconds: float, new: Sound | None) -> Sound | None:
+    """`new` after the first `seconds`, which `old` fills; silence where either is missing or short. None
+    without both. At the highest rate and channel count of the two.
+    """
+    sounds = [sound for sound in (old, new) if sound is not None]
+    if not sounds:
+        return None
+    rate = max(sound.rate for sound in sounds)
+    channels = max(sound.samples.shape[1] for sound in sounds)
+    laid = [_widen(resample(sound.samples, sound.rate, rate), channels) for sound in sounds]
+    start = round(seconds * rate)
+    end = start + (len(laid[-1]) if new is not None else 0)
+    samples = np.zeros((end, channels), np.float32)
+    if old is not None:
+        kept = laid[0][:start]
+        samples[: len(kept)] = kept
+    if new is not None:
+        samples[start:] = laid[-1]
+    return Sound(samples=samples, rate=rate)
+
+
+def last_speech(path: str | Path, count: int, end: float) -> Samples:
+    """(count,) float32 at 16 kHz: what the model heard last, before `end` seconds of a file with sound.
+
+    At the loudness of the last ten seconds; silence where the sound is shorter.
+    """
+    heard = speech_samples(path, end)[: round(end * SPEECH_RATE)]
+    missing = round(end * SPEECH_RATE) - len(heard)
+    last = np.pad(heard, (0, max(0, missing)))[-LOUDNESS_TAIL * SPEECH_RATE :]
+    level = normalise_loudness(last, SPEECH_RATE).astype(np.float32)[-count:]
+    return np.pad(level, (count - len(level), 0))
 
 
 def _read(path: Path, facts: SoundFacts, seconds: float | None) -> Samples:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from wanvideo.media.encoding import frame_rate
 from wanvideo.media.ffmpeg import REPRODUCIBLE, disk_error, run_ffmpeg
 from wanvideo.media.input_file import VIDEOS, open_container
+from wanvideo.media.old_video import OldVideo, write_old_pictures
 from wanvideo.media.probe import VideoFacts, probe_sound, probe_video, video_stream
-from wanvideo.media.segments import frame_rate
 from wanvideo.media.sound import Sound
 
 logger = logging.getLogger(__name__)
@@ -27,24 +28,27 @@ def join_segments(
     fps: float,
     sound: Sound | None,
     metadata: Tags | Callable[[float | None], Tags],
+    old: OldVideo | None = None,
 ) -> Path:
     """Writes the segments as one mp4 without encoding them again, `sound` as AAC; returns the path it got.
 
     The sound is padded with silence or cut to the length of the video. An existing file is never touched: the
     result takes the next free name. It appears under that name only after it was checked; on any failure
     nothing is left. `metadata` may be a function: it is given the length of the sound less that of the
-    pictures, in seconds as measured (None without sound). Raises UserError (disk full, folder not writable)
-    or RuntimeError.
+    pictures, in seconds as measured (None without sound). The pictures of an `old` video come first; its
+    sound is part of `sound`. Raises UserError (disk full, folder not writable) or RuntimeError.
     """
     output = Path(output).absolute()
     if not segments:
         raise ValueError("there are no segments to join")
     facts = [probe_video(segment) for segment in segments]
-    frames = sum(segment.frames for segment in facts)
+    frames = sum(segment.frames for segment in facts) + (old.facts.frames if old else 0)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".partial_") as scratch:
-            joined = _mux(segments, Path(scratch), float(frames / frame_rate(fps)), sound)
+            before = [] if old is None else [_old_segment(old, Path(scratch))]
+            seconds = float(frames / frame_rate(fps))
+            joined = _mux([*before, *segments], Path(scratch), seconds, sound)
             tags = metadata if isinstance(metadata, Mapping) else metadata(_sound_difference(joined))
             tagged = _tag(joined, tags)
             _verify(tagged, replace(facts[0], frames=frames, fps=fps, has_sound=sound is not None))
@@ -67,6 +71,12 @@ def free_path(path: str | Path) -> Path:
         candidate = path.with_name(f"{path.stem} ({number}){path.suffix}")
         number += 1
     return candidate
+
+
+def _old_segment(old: OldVideo, scratch: Path) -> Path:
+    segment = scratch / "old.mp4"
+    write_old_pictures(old, segment)
+    return segment
 
 
 def _mux(segments: Sequence[Path], scratch: Path, seconds: float, sound: Sound | None) -> Path:
