@@ -19,6 +19,7 @@ from wanvideo.cli_flags import add_fields, read_flags
 from wanvideo.cli_making import human, make_videos, print_json, print_notes, report_of
 from wanvideo.cli_models import add_flags, run_models
 from wanvideo.cli_selftest import report_lines, run_selftest
+from wanvideo.cli_side_by_side import make_on_cards
 from wanvideo.errors import Cancelled, UserError
 from wanvideo.fallback import obstacle
 from wanvideo.hardware import Hardware, probe_hardware
@@ -65,7 +66,7 @@ def _speak_utf8() -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    make_videos(_plans(arguments, carried_out=True), as_json=arguments.json)
+    make_on_cards(_plans(arguments, carried_out=True), probe_hardware(), as_json=arguments.json)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -27,4 +27,4 @@ def shaky_backend(*, breaks_in: int | None = None) -> AttentionBackend:
 
 if __name__ == "__main__":
     attention_backends()[SHAKY] = shaky_backend(breaks_in=1)
-    sys.exit(worker.main(sys.argv[1]))
+    sys.exit(worker.main(*sys.argv[1:]))

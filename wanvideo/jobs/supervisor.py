@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from wanvideo.jobs.card_errors import CARD_BROKEN, FRESH_PROCESS
@@ -22,10 +23,20 @@ WANTS_RESTART = (CARD_BROKEN, FRESH_PROCESS)  # what a worker ends with that has
 
 
 class Supervisor:
-    """Starts the worker of `store`, starts it again when it dies, and ends it with `stop`."""
+    """Starts a worker of `store`, starts it again when it dies, and ends it with `stop`. `number`: which of
+    several workers it is, from 0; `environment`: what it finds there beside our own.
+    """
 
-    def __init__(self, store: JobStore, module: str = "wanvideo.jobs.worker") -> None:
-        self._store, self._module = store, module
+    def __init__(
+        self,
+        store: JobStore,
+        module: str = "wanvideo.jobs.worker",
+        *,
+        number: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._store, self._module, self._number = store, module, number
+        self._environment = dict(environment or {})
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -76,6 +87,7 @@ class Supervisor:
 
     def _launch(self) -> "subprocess.Popen[bytes]":
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        command = [sys.executable, "-m", self._module, str(self._store.path)]
+        path = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment = {**os.environ, **path, **self._environment}
+        command = [sys.executable, "-m", self._module, str(self._store.path), str(self._number)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)

@@ -1,4 +1,4 @@
-"""The process that makes the videos: `python -m wanvideo.jobs.worker QUEUE_FILE`.
+"""The process that makes the videos: `python -m wanvideo.jobs.worker QUEUE_FILE [NUMBER]`.
 
 It takes jobs one after the other, keeps the loaded models between them, outlives every job that fails, and
 ends with the program that started it.
@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from logging.handlers import RotatingFileHandler
+from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeAlias
@@ -197,17 +197,20 @@ def _leave_with_parent(store: JobStore, name: str, leaving: Event) -> None:
     os._exit(1)  # a kernel or a file that does not return must not outlive the page
 
 
-def _log_to(path: Path) -> None:
-    file = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
+def _log_to(path: Path, number: int) -> None:
+    """Several workers share the file; the first one moves it away when it is full."""
+    file: logging.Handler = WatchedFileHandler(path, encoding="utf-8")
+    if number == 0:
+        file = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, handlers=[file, logging.StreamHandler()])
 
 
-def main(queue: str) -> int:
-    """Serve the queue file until the parent process closes our stdin."""
+def main(queue: str, number: str = "0") -> int:
+    """Serve the queue file until the parent process closes our stdin. `number`: which of several workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches us too; the page tells us when to leave
     store = JobStore(queue)
-    _log_to(store.path.parent / LOG_NAME)
+    _log_to(store.path.parent / LOG_NAME, int(number))
     leaving, name = Event(), worker_name(os.getpid())
     threading.Thread(target=_leave_with_parent, args=(store, name, leaving), daemon=True).start()
     from wanvideo.pipeline import generate
@@ -220,4 +223,4 @@ def main(queue: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))
