@@ -1,12 +1,13 @@
 """The decisions of the start script: torch build, stamp, dispatch. Installs nothing, asks no network."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from tools import bootstrap
-from tools.bootstrap import COMMANDS, ROOT, SetupError, is_current, reachable_choice, target_of
+from tools.bootstrap import COMMANDS, ROOT, SetupError, is_current, reachable_choice, spread_tests, target_of
 from tools.torch_choice import (
     CPU_INDEX,
     CUDA_INDEX,
@@ -166,6 +167,60 @@ DISPATCH = [
 @pytest.mark.parametrize(("arguments", "target"), DISPATCH)
 def test_dispatch(arguments: list[str], target: list[str]) -> None:
     assert target_of(arguments) == target
+
+
+SPREAD = ["-n", "2", "--dist", "loadfile"]
+CHOICES_OF_TESTS = [
+    ["-m", "gpu"],
+    ["-m", "browser"],
+    ["tests/test_plan.py"],
+    ["-q", "tests/test_plan.py"],
+    ["-k", "plan"],
+    ["-n", "4"],
+    ["-n4"],
+    ["--pdb"],
+]
+
+
+@pytest.mark.parametrize("flags", [[], ["-q"], ["-x", "-v"], ["-qx", "--durations=9", "--junitxml=a.xml"]])
+def test_the_whole_suite_is_spread_over_the_cores(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    target = target_of(["test", *flags])
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert spread_tests(target) == [*target, *SPREAD]
+    for cores in (1, None):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        assert spread_tests(target) == target
+
+
+@pytest.mark.parametrize("flags", CHOICES_OF_TESTS)
+def test_a_choice_of_tests_runs_in_one_process(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    target = target_of(["test", *flags])
+    assert spread_tests(target) == target
+
+
+@pytest.mark.parametrize("target", [target for _, target in DISPATCH if target[:2] != bootstrap.TESTS])
+def test_nothing_else_is_spread(target: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert spread_tests(target) == target
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another way of starting")
+@pytest.mark.parametrize(
+    ("target", "threads"),
+    [(["-m", "pytest"], "6"), (["-m", "pytest", *SPREAD], "1"), (["-m", "wanvideo", "plan", "-n", "2"], "6")],
+)
+def test_processes_that_share_the_cores_take_one_thread_each(
+    target: list[str], threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(_python: str, _command: list[str], environment: dict[str, str]) -> None:
+        sys.exit(environment["OMP_NUM_THREADS"])
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    monkeypatch.setattr(os, "execvpe", begin)
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match=f"^{threads}$"):
+        bootstrap.start("python", target)
 
 
 def test_commands_are_those_of_the_command_line() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tiny_models import write_tiny_models
-from ui.texts import LANGUAGES
+from ui.texts import SENTENCES
 from wanvideo.downloads.catalog import FILES
 from wanvideo.downloads.recipes import RECIPES
 from wanvideo.media.probe import probe_video
@@ -35,7 +35,7 @@ def sentences(path: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def said() -> list[str]:
     files = [ROOT / "app.py", *(ROOT / "wanvideo").rglob("*.py"), *(ROOT / "ui").rglob("*.py")]
-    texts = [re.sub(r"\{\w+\}", DIFFERS, text) for words in LANGUAGES.values() for text in words.values()]
+    texts = [re.sub(r"\{\w+\}", DIFFERS, text) for words in SENTENCES.values() for text in words.values()]
     return [*texts, *(sentence for file in files for sentence in sentences(file))]
 
 

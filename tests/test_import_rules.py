@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,23 +23,28 @@ LAYERS = {
     **dict.fromkeys(("cache_folder", "fields", "geometry", "torch_switches", "windows"), 0.5),
     "options": 0.75,
     **dict.fromkeys(("request", "hardware"), 1),
-    "known_cards": 1.25,
+    **dict.fromkeys(("known_cards", "live_meter"), 1.25),
     **dict.fromkeys(("defaults", "memory_plan", "stage_clock"), 1.5),
     "loan": 1.75,
     **dict.fromkeys(("registry", "presets", "placement", "model_cache", "media"), 2),
     "proof": 2.25,
     **dict.fromkeys(("inputs", "fallback", "recommended"), 2.5),
+    "cards": 2.6,
     "effective_mode": 2.75,
     **dict.fromkeys(("attention", "quantization"), 3),
     **dict.fromkeys(("models", "sampling"), 4),
-    "prompt_cache": 4.5,
+    **dict.fromkeys(("compiled_blocks", "prompt_cache"), 4.5),
+    "compile_trial": 4.75,
     **dict.fromkeys(("checkpoint", "checks", "settings"), 5),
+    "step_cache": 5.25,
     **dict.fromkeys(("decided_options", "downloads", "extent", "idle_fields", "workflow"), 5.5),
     "lora_plan": 5.6,
     **dict.fromkeys(("memory", "ways"), 5.75),
+    "compile_choice": 5.9,
     "plan": 6,
     "quality": 6.25,
     **dict.fromkeys(("lending", "prepare", "finished_file", "window_tensors"), 6.5),
+    "speech_inputs": 6.75,
     "conditioning": 7,
     "attempts": 7.25,
     **dict.fromkeys(("window_denoising", "window_frames"), 7.5),
@@ -48,6 +54,7 @@ LAYERS = {
     "cli_answer": 9.55,
     **dict.fromkeys(("cli_models_download", "cli_models_list"), 9.6),
     **dict.fromkeys(("cli_flags", "cli_making", "cli_models", "cli_queue", "cli_selftest"), 9.75),
+    "cli_side_by_side": 9.8,
     "cli": 10,
     "__main__": 11,
 }
@@ -57,7 +64,8 @@ KERNELS = {"flash_attn", "flash_attn_interface", "xformers", "spas_sage_attn", "
 KERNELS |= {"sageattention", "sageattn", "sageattn3", "sage3"}
 TASKS = {"talk", "image_to_video", "text_to_video"}
 TASK_ROOMS = {"request", "plan", "conditioning"}
-TERMINAL = {"wanvideo/cli.py", "wanvideo/cli_making.py"}  # what speaks to a person by printing
+# what speaks to a person by printing
+TERMINAL = {f"wanvideo/{name}.py" for name in ("cli", "cli_making", "cli_side_by_side")}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 50, 7
 LONGER_FILES = {"wanvideo/models/transformer.py": 500}
 
@@ -148,14 +156,15 @@ def loads_kernels(module: Module) -> Iterator[str]:
 
 def loads_torch(module: Module) -> Iterator[str]:
     """Options are listed by the plan and the page, so importing one may not load torch."""
-    if module.room in ("attention", "quantization") and option_names(module):
+    if module.room in ("attention", "quantization", "step_cache") and option_names(module):
         yield from (n for n in imports_of(at_import_time(module.tree)) if n.partition(".")[0] in HEAVY)
 
 
 def option_names(module: Module) -> set[str]:
-    """The `name` of every `AttentionBackend(...)` and `QuantizationMode(...)` that is written out."""
+    """The `name` of every row of a table of options that is written out."""
     calls = (node for node in ast.walk(module.tree) if isinstance(node, ast.Call))
-    options = (c for c in calls if ast.unparse(c.func) in ("AttentionBackend", "QuantizationMode"))
+    rows = ("AttentionBackend", "QuantizationMode", "StepCache")
+    options = (call for call in calls if isinstance(call.func, ast.Name) and call.func.id in rows)
     words = (word for option in options for word in option.keywords if word.arg == "name")
     return {word.value.value for word in words if isinstance(word.value, ast.Constant)}
 
@@ -184,9 +193,15 @@ def _is_constant(node: ast.Name | ast.Attribute) -> bool:
     return (node.id if isinstance(node, ast.Name) else node.attr).isupper()
 
 
+@cache
+def options_of_files() -> dict[str, set[str]]:
+    return {module.name: option_names(module) for module in MODULES}
+
+
 def compares_options(module: Module) -> Iterator[str]:
-    others = {name for other in MODULES if other.name != module.name for name in option_names(other)}
-    yield from (text for text in compared(module) if text in others - option_names(module))
+    files = options_of_files().items()
+    others = {name for file, names in files if file != module.name for name in names} - option_names(module)
+    yield from (text for text in compared(module) if text in others)
 
 
 def compares_tasks(module: Module) -> Iterator[str]:
@@ -244,6 +259,7 @@ RULES: dict[Callable[[Module], Iterator[str]], list[tuple[str, str]]] = {
     compares_options: [
         ("wanvideo/plan.py", "x = mode == 'sdpa'"),
         ("wanvideo/plan.py", "x = mode in ('auto', 'disabled')"),
+        ("wanvideo/plan.py", "x = cache == 'magcache'"),
         ("ui/layout.py", "match mode:\n    case 'disabled':\n        pass"),
     ],
     compares_tasks: [
@@ -281,7 +297,7 @@ def test_rule_sees_a_planted_offence(rule: Callable[[Module], Iterator[str]]) ->
 
 
 def test_every_option_file_names_its_option() -> None:
-    assert {"sdpa", "disabled"} <= {name for module in MODULES for name in option_names(module)}
+    assert {"sdpa", "disabled", "teacache"} <= {name for module in MODULES for name in option_names(module)}
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

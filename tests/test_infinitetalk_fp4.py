@@ -6,6 +6,7 @@ quantization is applied, text is encoded, the picture is processed, sampling run
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +64,9 @@ class Program:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WANVIDEO_CACHE", str(tmp_path / "nothing" / "cache"))
+    monkeypatch.setattr(
+        "wanvideo.stage_clock.SAY_SECONDS", math.inf
+    )  # what a slow machine would tell besides
     ramp = np.linspace(0, 255, 128 * 96 * 3).reshape(128, 96, 3).astype(np.uint8)
     Image.fromarray(ramp).save(tmp_path / "face.png")
     return tmp_path

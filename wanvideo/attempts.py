@@ -28,6 +28,7 @@ class Attempts:
     def __init__(self, models: JobModels, clock: StageClock) -> None:
         self.models, self.clock = models, clock
         self.notes: list[str] = []
+        self.passes: tuple[int, int] | None = None  # computed and all of the last window, with a step cache
 
     def make(self, work: Callable[[JobModels], Result]) -> Result:
         """What `work` returns. Raises torch.OutOfMemoryError at the end of the ladder."""

@@ -1,40 +1,28 @@
 """What the denoiser is told: prompts, pictures and speech of a job, and the conditions of each window."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from wanvideo.defaults import SPEECH_FPS
 from wanvideo.lending import JobModels
-from wanvideo.media.frames import read_frame_at, read_frames
+from wanvideo.media.frames import read_frame_at, read_frames, read_last_frames
 from wanvideo.media.pictures import fit_picture, load_picture
-from wanvideo.media.sound import (
-    SPEECH_RATE,
-    Samples,
-    arrange_speakers,
-    load_sound,
-    normalise_loudness,
-    speech_samples,
-)
+from wanvideo.models.block_reuse import Reuse
 from wanvideo.models.image_encoder import encode_picture
 from wanvideo.models.speaker_map import SpeakerRegions
-from wanvideo.models.speech_encoder import encode_speech
 from wanvideo.models.text_encoder import encode_prompt
 from wanvideo.models.transformer import AudioContext, Pass, WanTransformer
 from wanvideo.models.vae import encode
-from wanvideo.models.vocal_separator import vocals_as_speech
 from wanvideo.plan import GenerationPlan
 from wanvideo.prompt_cache import cached_prompts, prompt_key
 from wanvideo.request import TALK
 from wanvideo.sampling.denoise import Predict
 from wanvideo.sampling.guidance import Branch
 from wanvideo.sampling.preview import fit_colours
-from wanvideo.stage_clock import reporter
+from wanvideo.speech_inputs import speech_of_job
 from wanvideo.window_tensors import (
     latent_masks,
     reference_clip,
@@ -45,8 +33,6 @@ from wanvideo.window_tensors import (
 )
 from wanvideo.windows import Window
 
-SPEECH_MARGIN = 3  # frames past the last window: the speech around its last frame
-SAMPLES_PER_FRAME = int(SPEECH_RATE / SPEECH_FPS)
 Report = Callable[[str], None]
 
 
@@ -103,7 +89,7 @@ def encode_inputs(plan: GenerationPlan, models: JobModels, report: Report) -> Jo
     speech: tuple[Tensor, ...] = ()
     if plan.task == TALK:
         report("speech")
-        speech = _encode_speech(plan, models)
+        speech = speech_of_job(plan, models)
     report("picture")
     source = _source_picture(plan)
     pixels = None if source is None else fit_picture(source, plan.height, plan.width)
@@ -113,7 +99,7 @@ def encode_inputs(plan: GenerationPlan, models: JobModels, report: Report) -> Jo
         preview_colours=preview_colours,
         speech=speech,
         regions=None if source is None or plan.speakers == 1 else _regions(plan, source),
-        still=None if pixels is None or plan.request.image is None else _encode_still(plan, models, pixels),
+        still=None if pixels is None or plan.follows_video else _encode_still(plan, models, pixels),
         colour_reference=pixels if plan.task == TALK else None,
         source_latents=source_latents,
     )
@@ -161,10 +147,12 @@ def predictor(
     riflex_freq_index: int = 0,
     *,
     together: bool = False,
+    reuse: Callable[[Branch], Reuse | None] = lambda _: None,
 ) -> Predict:
     """The forward passes of a step, with everything that does not depend on the step embedded beforehand.
 
-    `together`: all of them through one block before the next; else one pass after the other.
+    `together`: all of them through one block before the next; else one pass after the other. `reuse`: what a
+    branch keeps of earlier steps.
     """
     device = latents.device
     picture = conditions.picture
@@ -186,7 +174,7 @@ def predictor(
 
     def predict(latents: Tensor, timestep: Tensor, branches: Sequence[Branch]) -> list[Tensor]:
         seen = latents if image_latents is None else torch.cat([latents, image_latents], dim=1)
-        passes = [Pass(contexts[branch.prompt], audio[branch.speech]) for branch in branches]
+        passes = [Pass(contexts[branch.prompt], audio[branch.speech], reuse(branch)) for branch in branches]
         groups = [passes] if together else [[one] for one in passes]
         return [
             v for group in groups for v in transformer.forward_passes(seen, timestep, group, rotary=rotary)
@@ -228,36 +216,6 @@ def _encode_prompts(plan: GenerationPlan, models: JobModels) -> dict[str, Tensor
     return cached_prompts(wanted, prompt_key(files, models.dtype, models.device), encode)
 
 
-def _encode_speech(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...]:
-    """One embedding per speaker, as long as the windows need.
-
-    Speech shorter than the video, or than one window, is continued by silence; of longer speech the rest is
-    not read.
-    """
-    last = plan.windows[-1]
-    seconds = (last.start + last.frames + SPEECH_MARGIN) / SPEECH_FPS
-    tracks = [normalise_loudness(samples, SPEECH_RATE) for samples in _heard(plan, seconds, models)]
-    tracks, _ = arrange_speakers(tracks or [np.zeros(1)], plan.request.audio_order)  # type: ignore[arg-type]
-    shortest = max(plan.total_frames, plan.windows[0].frames) * SAMPLES_PER_FRAME
-    longest = math.ceil(seconds * SPEECH_RATE)
-    with models.speech_encoder() as speech_encoder:
-        embeddings = []
-        for track in tracks:
-            samples = np.pad(track[:longest], (0, max(0, shortest - len(track)))).astype(np.float32)
-            frames = len(samples) // SAMPLES_PER_FRAME
-            embeddings.append(encode_speech(speech_encoder, torch.from_numpy(samples), frames))
-    return tuple(embeddings)
-
-
-def _heard(plan: GenerationPlan, seconds: float, models: JobModels) -> list[Samples]:
-    """At most the first `seconds` of each speaker at 16 kHz: the sound of the file, or the voice in it."""
-    if not plan.separates_vocals:
-        return [speech_samples(path, seconds) for path in plan.request.audio]
-    report = reporter(models.say, "separating the vocals", "pieces")
-    with models.vocal_separator() as separator:
-        return [vocals_as_speech(separator, load_sound(path, seconds), report) for path in plan.request.audio]
-
-
 def _encode_still(plan: GenerationPlan, models: JobModels, pixels: Tensor) -> PictureConditions:
     """Conditions of the source picture, which are those of every window."""
     end = plan.request.end_image
@@ -266,13 +224,16 @@ def _encode_still(plan: GenerationPlan, models: JobModels, pixels: Tensor) -> Pi
 
 
 def _source_picture(plan: GenerationPlan) -> Image.Image | None:
-    """The picture, or the first frame of the video that talk follows frame by frame; None for video from
-    text.
+    """The picture; else of a video that goes on the first frame for talk, the last for another task; else the
+    first of the video that talk follows. None for video from text.
     """
     if plan.models.image_encoder is None:
         return None
     if plan.request.image is not None:
         return load_picture(plan.request.image)
+    if plan.old is not None:
+        is_first, path = plan.task == TALK, plan.old.path
+        return Image.fromarray(read_frame_at(path, 0) if is_first else read_last_frames(path, 1)[0])
     return Image.fromarray(read_frame_at(plan.request.video or "", 0, plan.settings.fps))
 
 

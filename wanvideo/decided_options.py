@@ -5,6 +5,7 @@ each option that comes to nothing, or to something else. Pure arithmetic.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from wanvideo.cards import about_cards
 from wanvideo.effective_mode import EffectiveMode, StoredFormat, as_stored_mode
 from wanvideo.errors import UserError
 from wanvideo.fallback import AUTO, AUTO_NAMES
@@ -72,6 +73,7 @@ def decide_options(
         notes.append("use_cublas_gemm has no effect without an NVIDIA card")
     if options.rms_norm_function != RMS_NORM and dtype == FP32:
         notes.append(f"rms_norm_function {options.rms_norm_function} has no effect in fp32")
+    notes += about_cards(options, machine)
     notes += _about_attention(options, backend, place)
     notes += _about_fusing(options, mode, stored)
     switches = TorchSwitches(

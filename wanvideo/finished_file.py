@@ -5,22 +5,28 @@ says.
 import hashlib
 import json
 import logging
+import math
 import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from wanvideo import __version__
 from wanvideo.media.segments import JobFolder
-from wanvideo.media.sound import Sound, load_sound, mix_sounds
+from wanvideo.media.sound import Sound, follow_sound, load_sound, mix_sounds
 from wanvideo.media.video import join_segments
 from wanvideo.plan import GenerationPlan
-from wanvideo.quality.frames import QUALITY, read_windows
+from wanvideo.quality.frames import QUALITY, WindowFigures, read_windows
 from wanvideo.quality.report import QualityReport, quality_report
 from wanvideo.request import to_mapping
+from wanvideo.step_cache.window import PASSES
 
 log = logging.getLogger(__name__)
 
-PATH_FIELDS = ("image", "end_image", "video", "model")
+PATH_FIELDS = ("image", "end_image", "video", "extends", "model")
+
+# The old video in the report: a part to compare others with, itself not looked at.
+UNMEASURED = WindowFigures(**dict.fromkeys((field.name for field in fields(WindowFigures)), math.nan))
 
 
 def job_folder(plan: GenerationPlan) -> JobFolder:
@@ -34,22 +40,30 @@ def job_folder(plan: GenerationPlan) -> JobFolder:
 
 
 def join_windows(plan: GenerationPlan, folder: JobFolder, output: Path) -> tuple[Path, QualityReport]:
-    """The windows in `folder` as one mp4 with the ORIGINAL sound; returns the name it got (nothing is
-    overwritten) and what was measured, which is in the metadata too.
+    """The windows in `folder` as one mp4 with the ORIGINAL sound, after the old video if they go on from one;
+    returns the name it got (nothing is overwritten) and what was measured, which is in the metadata too.
     """
     segments = folder.segments()
     measured = folder.load_state(len(segments) - 1).get(QUALITY)
     figures = () if measured is None else read_windows(measured)  # none by a version that did not measure
+    if plan.old is not None and figures:
+        figures = (UNMEASURED, *figures)
     reports: list[QualityReport] = []
 
     def metadata(sound_difference: float | None) -> dict[str, str]:
         reports.append(quality_report(plan, figures, sound_difference))
         return {"comment": _comment(plan, reports[-1])}
 
-    path = join_segments(
-        segments, output, fps=plan.settings.fps, sound=_original_sound(plan), metadata=metadata
-    )
+    sound, fps = _whole_sound(plan), plan.settings.fps
+    path = join_segments(segments, output, fps=fps, sound=sound, metadata=metadata, old=plan.old)
     return path, reports[-1]
+
+
+def with_passes_of(plan: GenerationPlan, folder: JobFolder) -> GenerationPlan:
+    """The plan with what a step cache computed of the windows in `folder`, of which there is one at least."""
+    counted = folder.load_state(folder.finished() - 1).get(PASSES)
+    rows = () if counted is None else tuple((computed, all_) for computed, all_ in counted.tolist())
+    return replace(plan, computed_passes=rows)
 
 
 def clear_windows(folder: JobFolder) -> None:
@@ -70,9 +84,19 @@ def keep_finished(plan: GenerationPlan) -> Path | None:
     folder = job_folder(plan)
     if not folder.finished():
         return None
-    kept, _ = join_windows(plan, folder, plan.output.with_stem(f"{plan.output.stem}_part"))
+    told = with_passes_of(plan, folder)
+    kept, _ = join_windows(told, folder, plan.output.with_stem(f"{plan.output.stem}_part"))
     clear_windows(folder)
     return kept
+
+
+def _whole_sound(plan: GenerationPlan) -> Sound | None:
+    """That of the old video, if there is one, and the original sound after it."""
+    if plan.old is None:
+        return _original_sound(plan)
+    seconds = plan.old.facts.seconds
+    before = load_sound(plan.old.path, seconds) if plan.old.facts.has_sound else None
+    return follow_sound(before, seconds, _original_sound(plan))
 
 
 def _original_sound(plan: GenerationPlan) -> Sound | None:
@@ -113,6 +137,7 @@ def _stamps(plan: GenerationPlan) -> list[list[int]]:
     request = plan.request
     inputs = [request.image, request.end_image, request.video, *request.audio]
     files = [Path(path) for path in inputs if path]
+    files += [] if plan.old is None else [plan.old.path]
     files += [file for facts in plan.models.checkpoints for file in facts.files]
     files += [use.facts.path for use in plan.models.loras]
     return [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]

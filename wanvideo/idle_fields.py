@@ -57,13 +57,16 @@ def _idle_in_few_windows(request: GenerationRequest, windows: int) -> Iterator[s
         later = "" if windows + 1 == len(prompts) else " and later"
         yield f"no effect: prompt {windows + 1}{later}; | parts the prompts of windows, here {windows}"
     has_motion = REQUEST_FIELDS["motion_frames"].is_for(request.task) and request.motion_frames is not None
-    if has_motion and windows == 1:
+    if has_motion and windows == 1 and request.extends is None:
         yield "motion_frames has no effect in a single window"
 
 
 def _idle_speech(request: GenerationRequest) -> Iterator[str]:
     if not request.audio:
-        yield "no speech given: the mouth stays still and the video is silent"
+        if request.extends is None:
+            yield "no speech given: the mouth stays still and the video is silent"
+        else:
+            yield "no speech given: the mouth stays still and the new part is silent"
         if request.separate_vocals:
             yield "separate_vocals has no effect without speech"
     if len(request.audio) < 2:

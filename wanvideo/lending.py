@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +15,7 @@ from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.lora_model import wear_loras
 from wanvideo.checkpoint.quantized_linears import Home
 from wanvideo.checkpoint.requantized import denser_copy
+from wanvideo.compiled_blocks import compiled_blocks
 from wanvideo.effective_mode import as_stored_mode
 from wanvideo.loan import Loan, ModelKey, Room, model_key
 from wanvideo.memory_plan import (
@@ -59,9 +60,10 @@ class JobModels:
 
     `quantization` is the mode that runs, on its `own_cores` or without them; `as_stored` keeps fp8 weights
     under a 4-bit one; `joins_projections` makes one linear of query, key and value. How the model is dressed
-    for the job changes no weight: `rms_norm` is a row of `RMS_NORMS`, and `checks_layout` checks tensors
-    while the model is lent. `memory` tells where weights wait; `working` how many bytes each piece of work
-    takes on the card beside them. `say` is told how far loading is, and may raise to stop it.
+    for the job changes no weight: `rms_norm` is a row of `RMS_NORMS`, `checks_layout` checks tensors and
+    `compiles` compiles the blocks while the model is lent. `memory` tells where weights wait; `working` how
+    many bytes each piece of work takes on the card beside them. `say` is told how far loading is, and may
+    raise to stop it.
     """
 
     files: ModelSet
@@ -74,6 +76,7 @@ class JobModels:
     joins_projections: bool = False
     rms_norm: str = RMS_NORM
     checks_layout: bool = False
+    compiles: bool = False
     memory: MemoryPlan = MemoryPlan()
     working: Mapping[str, int] = field(default_factory=dict)
     say: Callable[[str], None] = lambda _: None
@@ -96,7 +99,11 @@ class JobModels:
             ),
             dress=lambda model: wear_loras(model, self.files.loras, self.say),
         )
-        with lent as model, contiguity_checked(model) if self.checks_layout else nullcontext():
+        with lent as model, ExitStack() as worn:
+            if self.checks_layout:
+                worn.enter_context(contiguity_checked(model))
+            if self.compiles:
+                worn.enter_context(compiled_blocks(model.blocks, self.say))
             model.set_rms_norm(self.rms_norm)
             model.set_chunks(self.memory.chunk_tokens)
             yield model
@@ -266,6 +273,7 @@ def job_models(plan: GenerationPlan, cache: ModelCache, say: Callable[[str], Non
         joins_projections=plan.fuse_qkv_projections,
         rms_norm=plan.options.rms_norm_function,
         checks_layout=plan.options.force_contiguous_tensors,
+        compiles=plan.compile.blocks,
         memory=plan.memory,
         working=plan.forecast.working,
         say=say,

@@ -8,6 +8,8 @@ AS_STORED = "as_stored"  # of requantize
 FP16_FAST = "fp16_fast"  # of base_precision
 RMS_NORM = "default"  # of rms_norm_function
 OFFLOAD_DEVICE = "offload_device"  # of load_device
+COMPILE_AUTO, COMPILE_OFF, COMPILE_BLOCKS = "auto", "off", "blocks"  # of compile
+NO_STEP_CACHE = "off"  # of step_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,30 @@ class RuntimeOptions:
         False,
         "Check tensor layout",
         "for finding faults: stops where a linear or an attention gets a tensor that lies badly in memory",
+    )
+    compile: str = row(
+        "choice",
+        COMPILE_AUTO,
+        "Compiled blocks",
+        "blocks: torch.compile makes code for the model's blocks, the same video within rounding, in less "
+        "time; auto: on a card, where the job is long enough to pay for it",
+        choices=(COMPILE_AUTO, COMPILE_OFF, COMPILE_BLOCKS),
+    )
+    step_cache: str = row(
+        "choice",
+        NO_STEP_CACHE,
+        "Step cache",
+        "steps that change little take over what an earlier step computed: faster, and not the same video",
+        choices=(NO_STEP_CACHE, "teacache", "magcache", "first_block"),
+    )
+    step_cache_threshold: float | None = row(
+        "float",
+        None,
+        "Step cache threshold",
+        "how much may change before a step is computed: higher is faster and less exact; 0 computes every "
+        "step, empty is what the method's authors recommend for the model",
+        low=0,
+        high=10,
     )
     auto_hardware_tuning: bool = row(
         "bool",
@@ -144,6 +170,15 @@ class RuntimeOptions:
     )
     debug_mode: bool = row(
         "bool", False, "Block timing", "log copying, waiting and computing of every swapped block"
+    )
+    gpus: int | str = row(
+        "auto_int",
+        "auto",
+        "Cards",
+        "how many cards make videos side by side: variations of a command, jobs of the page; auto: all",
+        low=1,
+        high=64,
+        flag="--gpus",
     )
     strict: bool = row("bool", False, "Strict", "an option that can't run here is an error", flag="--strict")
     output_dir: str = row("path", "outputs", "Output folder", "where results go", flag="--output-dir")

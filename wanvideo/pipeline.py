@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from wanvideo.attempts import Attempts
 from wanvideo.conditioning import JobInputs, encode_inputs, window_conditions
-from wanvideo.finished_file import clear_windows, job_folder, join_windows
+from wanvideo.finished_file import clear_windows, job_folder, join_windows, with_passes_of
 from wanvideo.lending import JobModels, job_models
+from wanvideo.media.frames import read_last_frames
+from wanvideo.media.pictures import fit_picture
 from wanvideo.media.segments import JobFolder
 from wanvideo.memory.kept import record_job
 from wanvideo.memory_plan import VAE_DECODE
@@ -24,6 +28,7 @@ from wanvideo.quality.guard import BrokenOutput
 from wanvideo.quality.report import QualityReport
 from wanvideo.request import ignore_progress
 from wanvideo.stage_clock import Progress, StageClock
+from wanvideo.step_cache.window import PASSES, with_passes
 from wanvideo.torch_switches import switched
 from wanvideo.window_denoising import denoise_window
 from wanvideo.window_frames import MOTION, DecodedWindow
@@ -80,6 +85,7 @@ def generate(
             plan = _make_window(plan, window, inputs, folder, attempts)
     clock.enter("join")
     done = replace(plan, memory=attempts.models.memory, notes=(*plan.notes, *attempts.notes))
+    done = with_passes_of(done, folder)
     output, quality = join_windows(done, folder, plan.output)
     clear_windows(folder)
     if plan.memory.quantizes_on_host:
@@ -120,7 +126,7 @@ def _try_window(
 ) -> None:
     clock = attempts.clock
     clock.enter("condition")
-    before = folder.load_state(window.index - 1) if window.index else {}
+    before = folder.load_state(window.index - 1) if window.index else _carried_over(plan, window)
     motion = before.get(MOTION)
     conditions = attempts.make(lambda models: window_conditions(plan, window, inputs, motion, models))
     clock.enter("denoise")
@@ -131,9 +137,18 @@ def _try_window(
         decoded = DecodedWindow(plan, window, inputs, clock, before)
         with models.vae(VAE_DECODE) as vae:
             pieces = decode_pieces(vae, latents, models.memory.decode_tile)
-            folder.append(window.index, decoded.frames(pieces), decoded.state)
+            passes = with_passes(before.get(PASSES), attempts.passes)
+            folder.append(window.index, decoded.frames(pieces), lambda: {**decoded.state(), **passes})
 
     attempts.make(decode)
+
+
+def _carried_over(plan: GenerationPlan, first: Window) -> dict[str, Tensor]:
+    """What the first window goes on from: the last pixels of the old video, if there is one."""
+    if plan.old is None:
+        return {}
+    frames = [Image.fromarray(frame) for frame in read_last_frames(plan.old.path, first.skip)]
+    return {MOTION: torch.cat([fit_picture(frame, plan.height, plan.width) for frame in frames], dim=1)}
 
 
 def _open_card(plan: GenerationPlan, cache: ModelCache) -> None:

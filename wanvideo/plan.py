@@ -10,24 +10,27 @@ from typing import Any
 
 from wanvideo.checkpoint.catalog import ModelSet
 from wanvideo.checks import check_request
+from wanvideo.compile_choice import CompileChoice, decide_compile
 from wanvideo.decided_options import first_place
 from wanvideo.downloads.catalog import MELBAND
 from wanvideo.errors import UserError
-from wanvideo.extent import Extent, decide_extent
+from wanvideo.extent import Extent, decide_extent, notes_of_old
 from wanvideo.hardware import Hardware
 from wanvideo.idle_fields import idle_fields
 from wanvideo.inputs import InputFacts
 from wanvideo.lora_plan import describe_loras, lora_notes
-from wanvideo.memory.decide import decide_memory
-from wanvideo.memory.kept import known_speed
+from wanvideo.media.old_video import OldVideo
+from wanvideo.memory.decide import DecidedMemory
 from wanvideo.memory.rates import matmul_class
 from wanvideo.memory.remarks import effective_memory
 from wanvideo.memory.sizes import model_sizes
-from wanvideo.memory.work import Job, job_kind, work_of
+from wanvideo.memory.work import Job, compiled_kind, job_kind, work_of
 from wanvideo.memory_plan import Forecast, MemoryPlan
 from wanvideo.proof.kept import MachineProofs
 from wanvideo.request import REQUEST_FIELDS, TALK, GenerationRequest, RuntimeOptions
 from wanvideo.settings import Settings, make_settings, may_start_from_video, step_slice, with_defaults
+from wanvideo.step_cache.decide import DecidedStepCache, decide_step_cache
+from wanvideo.step_cache.row import StepCachePlan
 from wanvideo.torch_switches import TorchSwitches
 from wanvideo.ways import Ways, decide_ways, requantized_bytes
 from wanvideo.windows import Window
@@ -37,7 +40,9 @@ from wanvideo.windows import Window
 class GenerationPlan:
     """All that will be done. `notes` says in plain words what differs from what was asked, and why.
     `own_cores`: the tensor cores that the quantization mode knows as its own are used. `switches`: what
-    PyTorch is told for the time of the job.
+    PyTorch is told for the time of the job. `computed_passes`: known once a video is made with a step cache,
+    (computed, all) forward passes of each window. `old`: the video that this one goes on from; it comes first
+    in the file, and neither `total_frames` nor `windows` count it.
     """
 
     request: GenerationRequest
@@ -61,6 +66,10 @@ class GenerationPlan:
     forecast: Forecast
     output: Path
     notes: tuple[str, ...]
+    step_cache: StepCachePlan = StepCachePlan()
+    compile: CompileChoice = CompileChoice()
+    computed_passes: tuple[tuple[int, int], ...] = ()
+    old: OldVideo | None = None
 
     @property
     def task(self) -> str:
@@ -71,6 +80,11 @@ class GenerationPlan:
     def speakers(self) -> int:
         """How many voices share the picture; silence has one."""
         return max(1, len(self.request.audio))
+
+    @property
+    def follows_video(self) -> bool:
+        """Whether each window has a picture of its own, from the source video."""
+        return self.request.task == TALK and self.request.video is not None
 
     @property
     def uses_speech(self) -> bool:
@@ -96,15 +110,19 @@ class GenerationPlan:
     @property
     def kind(self) -> str:
         """What jobs that go alike have in common, for measurements of one to tell of another."""
-        return job_kind(self.task, self.models, self.quantization, self.attention)
+        kind = job_kind(self.task, self.models, self.quantization, self.attention, self.step_cache)
+        return compiled_kind(kind) if self.compile.blocks else kind
 
     def effective(self) -> dict[str, Any]:
         """What really ran, for the metadata, the result card and `--json`."""
-        return {**self.shaping(), **effective_memory(self.memory, self.forecast)}
+        computed = [f"{part} of {whole}" for part, whole in self.computed_passes]
+        passes = {"computed_passes": computed} if computed else {}
+        memory = effective_memory(self.memory, self.forecast)
+        return {**self.shaping(), **passes, **self.compile.effective(), **memory}
 
     def shaping(self) -> dict[str, Any]:
         """The part of it that shapes the frames. Where weights wait does not: a job that goes on after a
-        break, when less memory is free, takes up its windows.
+        break, when less memory is free, takes up its windows. Nor does compiled code, within rounding.
         """
         settings, scales = self.settings, self.settings.guidance_scale
         return {
@@ -129,7 +147,9 @@ class GenerationPlan:
             "audio_guidance_scale": settings.audio_guidance_scale,
             "flow_shift": settings.flow_shift,
             "passes_per_step": self.passes_per_step,
+            **self.step_cache.effective(),
             "separate_vocals": self.separates_vocals,
+            **({} if self.old is None else {"frames_before": self.old.facts.frames}),
             "loras": [list(lora) for lora in describe_loras(self.models)],
             "seed": self.seed,
         }
@@ -148,15 +168,16 @@ def make_plan(
     `MachineKnowledge` how fast it is, too. Raises UserError for what can't be done.
     """
     check_request(request, options, facts)
-    asked = with_defaults(request, models.profile.defaults)
+    asked = with_defaults(request, models.profile.defaults, facts.old.facts.fps if facts.old else None)
     steps = step_slice(request, asked["num_inference_steps"])
     extent = decide_extent(request, asked, facts, models, steps)
     settings = make_settings(request, asked, steps, extent.tier, extent.window_frames)
     place = first_place(request, options, len(settings.steps), extent.window_size)
     ways = decide_ways(options, models, machine, proofs, place)
-    job = _job(request, options, settings, models, extent, ways)
+    cache = decide_step_cache(options, settings, models)
+    job = _job(request, options, settings, models, extent, (ways, cache))
     kept_bytes = requantized_bytes(options, models, ways.mode.mode)
-    memory = decide_memory(job, options, machine, known_speed(proofs), kept_bytes)
+    compiled, memory = decide_compile(job, options, machine, ways.mode, proofs, kept_bytes)
     return GenerationPlan(
         request=request,
         options=options,
@@ -169,22 +190,35 @@ def make_plan(
         prompts=extent.prompts,
         seed=request.seed,
         device=machine.device,
-        dtype=ways.decided.dtype,
-        switches=ways.decided.switches,
-        attention=ways.backend.name,
-        quantization=ways.mode.mode.name,
-        own_cores=ways.mode.own_cores,
-        fuse_qkv_projections=ways.decided.fuse_qkv_projections,
-        memory=memory.memory,
-        forecast=memory.forecast,
+        **_computing(ways, compiled, memory),
         output=output,
         notes=(
+            *notes_of_old(request, facts.old, extent),
             *_about_request(request, options, settings, models, extent),
             *ways.notes,
             *lora_notes(request, models, settings, ways.mode.mode),
+            *cache.notes,
+            *compiled.notes,
             *memory.notes,
         ),
+        step_cache=cache.plan,
+        old=facts.old,
     )
+
+
+def _computing(ways: Ways, compiled: CompileChoice, memory: DecidedMemory) -> dict[str, Any]:
+    """How the models compute, as fields of a plan."""
+    return {
+        "dtype": ways.decided.dtype,
+        "switches": ways.decided.switches,
+        "attention": ways.backend.name,
+        "quantization": ways.mode.mode.name,
+        "own_cores": ways.mode.own_cores,
+        "fuse_qkv_projections": ways.decided.fuse_qkv_projections,
+        "compile": compiled,
+        "memory": memory.memory,
+        "forecast": memory.forecast,
+    }
 
 
 def _job(
@@ -193,16 +227,19 @@ def _job(
     settings: Settings,
     models: ModelSet,
     extent: Extent,
-    ways: Ways,
+    run: tuple[Ways, DecidedStepCache],
 ) -> Job:
-    mode, size = ways.mode, (extent.height, extent.width)
+    """`run`: what computes a step, and what may leave one out."""
+    (ways, cache), size = run, (extent.height, extent.width)
+    mode, backend = ways.mode, ways.backend
     return Job(
         work=work_of(request, settings, models, size, extent.windows, len(set(extent.prompts))),
         sizes=model_sizes(models, mode.mode, mode.own_cores, ways.decided.dtype),
-        backend=ways.backend,
+        backend=backend,
         per_block_mean=options.per_block_mean,
         matmul=matmul_class(mode.mode, mode.own_cores),
-        kind=job_kind(request.task, models, mode.mode.name, ways.backend.name),
+        kind=job_kind(request.task, models, mode.mode.name, backend.name, cache.plan),
+        cache=cache.forecast,
     )
 
 

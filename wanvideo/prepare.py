@@ -25,7 +25,7 @@ from wanvideo.memory.constants import WINDOW_BYTES_PER_PIXEL
 from wanvideo.memory.kept import MachineKnowledge, read_calibration
 from wanvideo.plan import GenerationPlan, make_plan
 from wanvideo.proof.kept import AttentionProof, MachineProofs, MatmulProof, read_proofs
-from wanvideo.proof.prove import prove_attention, prove_mode
+from wanvideo.proof.prove import prove_attention, prove_compiled, prove_mode
 from wanvideo.proof.suspects import Suspect, with_suspects
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import OPTION_FIELDS, RANDOM_SEED, REQUEST_FIELDS, GenerationRequest, RuntimeOptions
@@ -67,7 +67,11 @@ def prepare(
     for variation in range(request.count):
         seeded = replace(request, seed=first + variation, count=1)
         file = _output(seeded, options, output, variation)
-        plans.append(make_plan(seeded, options, facts, models, machine, file, known))
+        plan = make_plan(seeded, options, facts, models, machine, file, known)
+        if tries_kernels and known is not None and plan.compile.needs_trial:
+            known.compiled[plan.quantization] = prove_compiled(plan.quantization, machine)
+            plan = make_plan(seeded, options, facts, models, machine, file, known)
+        plans.append(plan)
     _check_room(plans)
     return tuple(plans)
 
@@ -86,6 +90,7 @@ def _knowledge(
     return MachineKnowledge(
         attention=proofs.attention,
         quantization=proofs.quantization,
+        compiled=proofs.compiled,
         calibration=read_calibration(machine),
     )
 
@@ -132,13 +137,18 @@ def _check_output(output: Path) -> None:
 
 def _check_room(plans: Sequence[GenerationPlan]) -> None:
     """Refuse videos that the disk of the output folder can't hold, their windows counted too."""
-    pixels = sum(plan.width * plan.height * sum(w.frames for w in plan.windows) for plan in plans)
+    pixels = sum(plan.width * plan.height * _written_frames(plan) for plan in plans)
     needed, folder = int(2 * pixels * WINDOW_BYTES_PER_PIXEL), _existing(plans[0].output)
     free = shutil.disk_usage(folder).free if folder else 0
     if needed + KEPT_FREE_BYTES > free:
         fix = "Free some space, or choose another output folder, a smaller size or a shorter video."
         problem = f"the disk of the output folder has {words_for_bytes(free)} free"
         raise UserError(f"{problem} and this takes {words_for_bytes(needed)}", fix=fix)
+
+
+def _written_frames(plan: GenerationPlan) -> int:
+    old = 0 if plan.old is None else plan.old.facts.frames
+    return old + sum(window.frames for window in plan.windows)
 
 
 def _existing(output: Path) -> Path | None:

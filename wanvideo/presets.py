@@ -30,7 +30,9 @@ PRESETS = PROJECT / "presets"
 ALL_FIELDS: Mapping[str, Row] = {**REQUEST_FIELDS, **OPTION_FIELDS}
 OWN = "own"
 GROUPS = ("tier", "card", "purpose", "workflow", "demo", OWN)
-_PARTS = ("label", "description", "hint", "group", "tier", "cards", "request", "tasks", "options")
+_WORDS = ("label", "description", "hint")
+_TRANSLATED = "words"  # of bundled presets; nobody is asked to write it
+_PARTS = (*_WORDS, "group", "tier", "cards", "request", "tasks", "options")
 _LENGTHS = {"num_frames", "seconds"}  # two ways to say one thing
 _NAME = re.compile(r"\w[\w -]{0,47}")
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
@@ -41,14 +43,16 @@ class Preset:
     """One file. `request`, `tasks` and `options` are partial and checked: canonical names, absolute paths.
 
     `tasks` are those that it is made for, each with its part of the request; when it is empty the preset
-    serves any task, or the one that `request` names. `hint` is advice that no field holds. `tier` is the
-    nominal memory in GB from which it is meant, `cards` are the cards it is named after.
+    serves any task, or the one that `request` names. `hint` is advice that no field holds. `words` are label,
+    description and hint in other languages: code of the language -> part -> words. `tier` is the nominal
+    memory in GB from which it is meant, `cards` are the cards it is named after.
     """
 
     name: str
     label: str
     description: str
     hint: str = ""
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     group: str = OWN
     tier: int | None = None
     cards: tuple[str, ...] = ()
@@ -158,7 +162,7 @@ def _file_name(label: str) -> str:
 
 
 def _read_preset(name: str, written: Mapping[str, Any]) -> Preset:
-    if unknown := sorted(set(written) - set(_PARTS)):
+    if unknown := sorted(set(written) - {*_PARTS, _TRANSLATED}):
         raise UserError("unknown part", value=unknown[0], allowed=_PARTS)
     tasks, tier, cards = written.get("tasks", {}), written.get("tier"), written.get("cards", [])
     if written.get("group", OWN) not in GROUPS:
@@ -172,6 +176,7 @@ def _read_preset(name: str, written: Mapping[str, Any]) -> Preset:
         label=str(written.get("label", name)),
         description=str(written.get("description", "")),
         hint=str(written.get("hint", "")),
+        words=_read_words(written.get(_TRANSLATED, {})),
         group=written.get("group", OWN),
         tier=tier,
         cards=tuple(map(str, cards)),
@@ -179,6 +184,16 @@ def _read_preset(name: str, written: Mapping[str, Any]) -> Preset:
         tasks={task: _read_part(REQUEST_FIELDS, part) for task, part in tasks.items()},
         options=_read_part(OPTION_FIELDS, written.get("options", {})),
     )
+
+
+def _read_words(written: Any) -> dict[str, dict[str, str]]:
+    if not isinstance(written, dict) or not all(
+        isinstance(words, dict) and words.keys() <= set(_WORDS) for words in written.values()
+    ):
+        raise UserError("words must be a JSON object with a part for each language", allowed=_WORDS)
+    return {
+        language: {part: str(text) for part, text in words.items()} for language, words in written.items()
+    }
 
 
 def _read_object(path: Path, what: str) -> dict[str, Any]:

@@ -31,12 +31,18 @@ class Settings:
     riflex_freq_index: int = 0
 
 
-def with_defaults(request: GenerationRequest, profile: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Field -> value for every field with a default of its own; `profile` holds the model's, per task."""
+def with_defaults(
+    request: GenerationRequest, profile: Mapping[str, Mapping[str, Any]], old_fps: float | None = None
+) -> Mapping[str, Any]:
+    """Field -> value for every field with a default of its own; `profile` holds the model's, per task.
+    `old_fps` is the rate of a video to go on from.
+    """
     values = {**TASK_DEFAULTS[request.task], **profile.get(request.task, {})}
     for name in (*values, "flow_shift"):
         if getattr(request, name) is not None:
             values[name] = getattr(request, name)
+    if old_fps is not None:
+        values["fps"] = old_fps
     return values
 
 

@@ -19,6 +19,8 @@ from wanvideo.sampling.guidance import Apg, Guidance
 from wanvideo.sampling.preview import LatentPreview
 from wanvideo.sampling.samplers import find_sampler
 from wanvideo.sampling.steppers import Stepper, make_stepper
+from wanvideo.step_cache.decide import steps_of_window
+from wanvideo.step_cache.window import WindowCache, open_cache
 from wanvideo.windows import Window
 
 log = logging.getLogger(__name__)
@@ -53,12 +55,14 @@ def denoise_window(
 
     with models.transformer() as transformer, torch.no_grad():
         latents = _first_latents(plan, inputs, noise, stepper).to(plan.device)
+        cache = _open_cache(plan, transformer, stepper)
         predict = predictor(
             transformer,
             conditions,
             latents,
             settings.riflex_freq_index,
             together=models.memory.passes_together,
+            reuse=cache.reuse,
         )
         models.put_embeddings_away(transformer)
         latents = denoise(
@@ -66,10 +70,11 @@ def denoise_window(
             latents,
             stepper,
             guidance,
-            steps_of(plan, transformer, token_grid(latents), attempts),
+            cache.watch(steps_of(plan, transformer, token_grid(latents), attempts)),
             on_step,
             motion_latents=conditions.motion_latents,
         )
+    attempts.passes = cache.passes
     guard.finish(latents)
     return latents[0]
 
@@ -95,6 +100,17 @@ def steps_of(
         transformer.set_attention(load, place)
         set_lora_step(transformer, index)
         yield index
+
+
+def _open_cache(plan: GenerationPlan, transformer: WanTransformer, stepper: Stepper) -> WindowCache:
+    """The step cache of the window, decided with the LoRAs at their first strengths whatever the window
+    before left: a job that is resumed here decides alike.
+    """
+    if not plan.step_cache.is_on:
+        return WindowCache()
+    steps = steps_of_window(plan.settings, plan.models)
+    set_lora_step(transformer, steps.run[0])
+    return open_cache(plan.step_cache, steps, transformer, stepper.timesteps.to(plan.device))
 
 
 def _first_latents(plan: GenerationPlan, inputs: JobInputs, noise: Tensor, stepper: Stepper) -> Tensor:

@@ -21,6 +21,10 @@ def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
         yield f"  {file['component']}", f"{file['path']} ({file['bytes'] / 1e6:,.1f} MB)"
     yield "size", f"{plan.width} x {plan.height} pixels"
     yield "length", f"{frames} frames at {settings.fps:g} a second, {frames / settings.fps:.2f} seconds"
+    if plan.old is not None:
+        before = plan.old.facts.seconds
+        whole = f"in all {before + frames / settings.fps:.1f} s"
+        yield "goes on from", f"{plan.old.path.name} ({before:.1f} s); {whole}"
     yield "windows", f"{len(plan.windows)} of {plan.windows[0].frames} frames"
     yield "sampler", f"{settings.sampler}, {len(settings.steps)} steps, flow shift {settings.flow_shift:g}"
     yield "guidance", f"{guidance}; audio guidance {settings.audio_guidance_scale:g}"
@@ -31,6 +35,10 @@ def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
     yield "quantization", plan.quantization
     for name, strength in describe_loras(plan.models):
         yield f"LoRA {name}", f"at strength {strength}"
+    if plan.step_cache.is_on:
+        yield "step cache", f"{plan.step_cache.name} at threshold {plan.step_cache.threshold:g}"
+    if plan.compile.blocks:
+        yield "blocks", f"compiled, {plan.compile.reason}"
     yield "memory", ", ".join(_memory(plan))
     yield "time", _time(plan.forecast)
     yield "output", str(plan.output)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.memory.cases import models
 from tests.plan_cases import FILM, FILMED, IMAGE, PAIR, SPEECH, STILL, TEXT, Values, plan, sound
-from wanvideo import plan as plans
+from wanvideo import compile_choice
 from wanvideo.inputs import InputFacts
 from wanvideo.memory.sizes import model_sizes
 from wanvideo.memory.work import Job, Work, shorter_lengths
@@ -22,13 +22,13 @@ FILMED_LONG = replace(FILMED, sounds=(sound(6.0),))
 def work_of(asked: Values, facts: InputFacts, monkeypatch: pytest.MonkeyPatch) -> Work:
     """As the planner sees it."""
     seen: list[Job] = []
-    decide = plans.decide_memory
+    decide = compile_choice.decide_memory
 
     def watch(job: Job, *rest: Any) -> Any:
         seen.append(job)
         return decide(job, *rest)
 
-    monkeypatch.setattr(plans, "decide_memory", watch)
+    monkeypatch.setattr(compile_choice, "decide_memory", watch)
     plan(asked, facts, models(asked["task"]))
     return seen[0].work
 

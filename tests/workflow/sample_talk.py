@@ -194,5 +194,6 @@ TALK_VALUES = {
     "use_cublas_gemm": False,
     "force_contiguous_tensors": False,
     "fuse_qkv_projections": False,
+    "compile": "blocks",
     "fps": 25.0,
 }

@@ -103,6 +103,23 @@ def test_a_second_speaker_is_the_second_sound(run: Callable[..., WorkflowImport]
     assert found.values["audio_order"] == "sequence"
 
 
+CACHES = [
+    ("WanVideoTeaCache", {"rel_l1_thresh": 0.3, "start_step": 1, "use_coefficients": True}, "teacache", 0.3),
+    ("WanVideoMagCache", {"magcache_thresh": 0.02, "magcache_K": 4, "end_step": -1}, "magcache", 0.02),
+]
+
+
+@pytest.mark.parametrize(("kind", "widgets", "name", "threshold"), CACHES)
+def test_a_step_cache_comes_with_its_threshold(
+    run: Callable[..., WorkflowImport], kind: str, widgets: dict[str, Any], name: str, threshold: float
+) -> None:
+    workflow = text_to_video() | {"30": Sketch(kind=kind, widgets=widgets)}
+    workflow["8"] = replace(workflow["8"], links={**workflow["8"].links, "cache_args": ("30", 0)})
+    found = run(as_api(workflow))
+    assert (found.values["step_cache"], found.values["step_cache_threshold"]) == (name, threshold)
+    assert not [line for line in found.lines if line.outcome == LEFT and kind in line.node]
+
+
 UNFIT: list[tuple[str, str, Any, str]] = [
     ("8", "scheduler", "sa_ode_stable", "unknown sampler"),
     ("8", "steps", 0, "out of range"),

@@ -24,6 +24,9 @@ REPEATABLE = (
     "force_contiguous_tensors",
     "use_tf32",
     "use_cublas_gemm",
+    "compile",
+    "step_cache",
+    "step_cache_threshold",
 )
 
 

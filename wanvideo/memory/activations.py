@@ -17,7 +17,8 @@ def transformer_bytes(job: Job, memory: MemoryPlan) -> int:
     feed-forward.
 
     Query, key, value and result are those of all tokens whatever the chunk is; all else is made for one chunk
-    at a time. Each pass that goes along keeps its tokens.
+    at a time. Each pass that goes along keeps its tokens, and with a step cache each pass of a step what the
+    blocks added to them.
     """
     sizes, work = job.sizes, job.work
     tokens = work.tokens
@@ -26,6 +27,7 @@ def transformer_bytes(job: Job, memory: MemoryPlan) -> int:
     passes = work.most_passes if memory.passes_together else 1
     # Without chunks a block does not write over what it is given.
     kept = passes * state + (state if chunk == tokens else 0)
+    kept += (work.most_passes * job.cache.kept + job.cache.passing) * state
     in_fp32 = constants.FP32_COPIES * FP32 * chunk * sizes.dim
     copies = constants.EXACT_COPIES if job.backend.fallback is None else constants.OTHER_COPIES
     made = chunk * sizes.dim * sizes.itemsize

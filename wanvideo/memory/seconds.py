@@ -31,7 +31,7 @@ def stage_seconds(job: Job, memory: MemoryPlan, rates: Rates, bandwidth_share: f
 
 
 def block_seconds(job: Job, memory: MemoryPlan, rates: Rates) -> float:
-    """One pass through one block whose weights are on the card."""
+    """One pass through one block whose weights are on the card. What compiling takes is left out."""
     flops, sizes = block_flops(job), job.sizes
     exact = rates.attention[""]
     computing = (
@@ -43,7 +43,9 @@ def block_seconds(job: Job, memory: MemoryPlan, rates: Rates) -> float:
     if sizes.dequantizes:  # again for each chunk
         chunks = -(-job.work.tokens // memory.chunk_tokens) if memory.chunk_tokens else 1
         moved += chunks * sizes.block_weights * constants.DEQUANTIZE_BYTES
-    return computing / TERA + moved / (rates.memory * GIGA)
+    share = constants.COMPILED_SHARE
+    faster = share.get(job.matmul, share[""]) if job.compiled else 1.0
+    return faster * (computing / TERA + moved / (rates.memory * GIGA))
 
 
 def copy_seconds(job: Job, memory: MemoryPlan, rates: Rates, bandwidth_share: float) -> float:
@@ -59,7 +61,9 @@ def _steps_seconds(job: Job, memory: MemoryPlan, rates: Rates, bandwidth_share: 
     computing = block_seconds(job, memory, rates)
     copying = copy_seconds(job, memory, rates, bandwidth_share)
     swap, total = memory.transformer, 0.0
-    for passes in job.work.passes:
+    for step, passes in enumerate(job.work.passes):
+        if step in job.cache.skipped:
+            continue
         total += (job.sizes.blocks - swap.blocks) * passes * computing
         turns, at_once = (1, passes) if memory.passes_together else (passes, 1)
         once = at_once * computing

@@ -8,6 +8,7 @@ from wanvideo.memory.sizes import ModelSizes
 from wanvideo.registry import AttentionBackend, AttentionPlace
 from wanvideo.request import REQUEST_FIELDS, GenerationRequest
 from wanvideo.settings import Settings, may_start_from_video
+from wanvideo.step_cache.row import CacheForecast, StepCachePlan
 from wanvideo.windows import Window
 
 
@@ -81,6 +82,12 @@ class Job:
     per_block_mean: str = "auto"
     matmul: str = ""
     kind: str = ""
+    cache: CacheForecast = CacheForecast()
+    compiled: bool = False
+
+    def as_compiled(self) -> "Job":
+        """With compiled blocks."""
+        return replace(self, compiled=True, kind=compiled_kind(self.kind))
 
     @property
     def place(self) -> AttentionPlace:
@@ -94,10 +101,16 @@ class Job:
         )
 
 
-def job_kind(task: str, models: ModelSet, quantization: str, attention: str) -> str:
+def job_kind(task: str, models: ModelSet, quantization: str, attention: str, cache: StepCachePlan) -> str:
     """What jobs that go alike have in common."""
     facts = models.transformer
-    return f"{task} {facts.dim}x{facts.num_layers} {quantization} {attention}"
+    kind = f"{task} {facts.dim}x{facts.num_layers} {quantization} {attention}"
+    return f"{kind} {cache.name} {cache.threshold:g}" if cache.is_on else kind
+
+
+def compiled_kind(kind: str) -> str:
+    """That of the same jobs with compiled blocks."""
+    return f"{kind} compiled"
 
 
 def work_of(
@@ -111,7 +124,7 @@ def work_of(
     """`size` is (height, width); so many different `prompts` there are, without the negative one."""
     first, last = windows[0], windows[-1]
     speaks = REQUEST_FIELDS["audio"].is_for(request.task)
-    follows = speaks and request.image is None
+    follows = speaks and request.video is not None
     has_picture = models.image_encoder is not None
     voices = len(request.audio) if speaks else 0
     picture_frames = first.frames if has_picture and not follows else 0
@@ -127,7 +140,7 @@ def work_of(
         speakers=max(1, voices),
         prompts=prompts + any(scale != 1 for scale in settings.guidance_scale),
         picture_frames=picture_frames,
-        first_frames=each + 1 if speaks else 0,
+        first_frames=each + max(1, first.skip) if speaks else 0,
         later_frames=each + settings.motion_frames if speaks else 0,
         speech_seconds=max(1, voices) * (last.start + last.frames) / settings.fps if speaks else 0.0,
         follows_video=follows,

@@ -116,14 +116,15 @@ def _seams(plan: GenerationPlan, windows: Sequence[WindowFigures]) -> Figure:
         inside = [change for change in (before.change, after.change) if not math.isnan(change)]
         return after.seam / max(LEAST_CHANGE, *inside) if inside else math.nan
 
-    frames = plan.settings.motion_frames
+    motion = plan.settings.motion_frames
+    fix = f"More motion frames than {motion}, more steps" if motion else "More steps"
     return Figure(
         name="seam_jump",
         what="jump between windows",
         unit="x the largest change inside",
         values=_values(map(jump, windows, windows[1:])),
         limit=MOST_JUMP,
-        fix=f"More motion frames than {frames}, more steps or another seed make the border softer.",
+        fix=f"{fix} or another seed make the border softer.",
     )
 
 

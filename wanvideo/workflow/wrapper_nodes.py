@@ -3,12 +3,14 @@
 A widget that came in a later version stands at the end, where a file of an older one has nothing.
 """
 
+from wanvideo.options import COMPILE_BLOCKS
 from wanvideo.request import TALK
-from wanvideo.workflow.rows import INT, NUMBER, NUMBERS, SWITCH, TEXT, NodeRow, Widget, other, to
+from wanvideo.workflow.rows import INT, NUMBER, NUMBERS, SWITCH, TEXT, NodeRow, Widget, other, to, usual
 
 ENCODER = "each encoder runs in the precision that the app chose for it"
 LEAVES = "encoders leave the card when their work is done"
-NO_COMPILE = "the app does not compile its models"
+COMPILING = "blocks are compiled by inductor, for every size"
+CACHING = "a step cache works on all steps but the first and the last"
 
 
 _SPEECH_ENCODER = (other("base_precision", TEXT, ENCODER), other("load_device", TEXT, LEAVES))
@@ -105,7 +107,7 @@ _SWAP = (
     NodeRow(
         kinds=("WanVideoTorchCompileSettings",),
         widgets=tuple(
-            other(name, shape, NO_COMPILE)
+            other(name, shape, COMPILING)
             for name, shape in (
                 ("backend", TEXT),
                 ("fullgraph", SWITCH),
@@ -118,6 +120,7 @@ _SWAP = (
                 ("allow_unmerged_lora_compile", SWITCH),
             )
         ),
+        sets={"compile": COMPILE_BLOCKS},
     ),
     NodeRow(
         kinds=("WanVideoSetBlockSwap", "WanVideoSetLoRAs", "WanVideoSetAttentionModeOverride"),
@@ -162,11 +165,34 @@ _LORAS = (
     ),
 )
 
-_LACKING = (
+_CACHED_STEPS = (other("start_step", INT, CACHING), other("end_step", INT, CACHING))
+_CACHE_DEVICE = other("cache_device", TEXT, "what is kept lies on the card, and the plan counts it")
+_STEP_CACHES = (
     NodeRow(
-        kinds=("WanVideoTeaCache", "WanVideoMagCache", "WanVideoEasyCache"),
-        lacks="the app computes every step; it has no step cache",
+        kinds=("WanVideoTeaCache",),
+        widgets=(
+            to("rel_l1_thresh", NUMBER, "step_cache_threshold"),
+            *_CACHED_STEPS,
+            _CACHE_DEVICE,
+            usual("use_coefficients", SWITCH, True, "the app has TeaCache with its coefficients only"),
+            other("mode", TEXT, "the app has the coefficients of the older mode only"),
+        ),
+        sets={"step_cache": "teacache"},
     ),
+    NodeRow(
+        kinds=("WanVideoMagCache",),
+        widgets=(
+            to("magcache_thresh", NUMBER, "step_cache_threshold"),
+            other("magcache_K", INT, "at most as many steps are left out as its authors recommend"),
+            *_CACHED_STEPS,
+            _CACHE_DEVICE,
+        ),
+        sets={"step_cache": "magcache"},
+    ),
+)
+
+_LACKING = (
+    NodeRow(kinds=("WanVideoEasyCache",), lacks="the app has TeaCache, MagCache and the first-block cache"),
     NodeRow(
         kinds=("WanVideoContextOptions",), lacks="long videos are made by Talk's windows; there are no others"
     ),
@@ -181,4 +207,4 @@ _LACKING = (
     ),
 )
 
-ROWS = (*_LACKING, *_LOADERS, *_SWAP, *_LORAS)
+ROWS = (*_LACKING, *_LOADERS, *_SWAP, *_LORAS, *_STEP_CACHES)
