@@ -40,6 +40,9 @@ COMMANDS = (  # those of wanvideo/cli.py
 )
 # Where an environment has its interpreter: venv and conda on Linux, venv on Windows, conda on Windows
 PYTHON_PLACES = ("bin/python", "Scripts/python.exe", "python.exe")
+TESTS = ["-m", "pytest"]
+TEST_PROCESSES = 2  # tiny tensors gain little from threads; a file's tests stay in one, with its fixtures
+WHOLE_SUITE_FLAG = re.compile(r"-[qvx]+|--(durations|junitxml|maxfail)[\w-]*=.+")
 
 
 class SetupError(Exception):
@@ -58,7 +61,7 @@ def main(arguments: list[str]) -> int:
             return start(existing_python(arguments[1]), target_of(arguments[2:]))
         target = target_of(arguments)
         prepare(dev=arguments[:1] == ["test"])
-        return start(venv_python(), target)
+        return start(venv_python(), spread_tests(target))
     except SetupError as error:
         say(str(error))
         return error.code
@@ -76,7 +79,7 @@ def target_of(arguments: list[str]) -> list[str]:
     """Arguments of start.sh -> arguments of Python. No word or only flags: the page."""
     word = arguments[0] if arguments else ""
     if word == "test":
-        return ["-m", "pytest", *arguments[1:]]
+        return [*TESTS, *arguments[1:]]
     if word in COMMANDS:
         return ["-m", "wanvideo", *arguments]
     if not word or word.startswith("-"):
@@ -84,6 +87,17 @@ def target_of(arguments: list[str]) -> list[str]:
     raise SetupError(
         f"Unknown command {word!r}; known: test, {', '.join(COMMANDS)}, or flags of the page.", 2
     )
+
+
+def spread_tests(target: list[str]) -> list[str]:
+    """The whole suite runs in several processes where there are cores for them; a choice of tests, such as
+    those that measure a card or drive a browser, in one.
+    """
+    if target[:2] != TESTS or not all(map(WHOLE_SUITE_FLAG.fullmatch, target[2:])):
+        return target
+    if (os.cpu_count() or 1) < TEST_PROCESSES:
+        return target
+    return [*target, "-n", str(TEST_PROCESSES), "--dist", "loadfile"]
 
 
 def existing_python(path: str) -> str:
@@ -106,8 +120,10 @@ def start(python: str, target: list[str]) -> int:
     """Runs in the caller's folder, where the caller's relative paths hold; the tests run in ours."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    if target[:2] == ["-m", "pytest"]:
+    if target[:2] == TESTS:
         os.chdir(ROOT)
+        if "-n" in target:
+            environment["OMP_NUM_THREADS"] = "1"  # the processes share the cores
     if os.name != "nt":
         os.execvpe(python, [python, *target], environment)
     # exec on Windows would give the console back at once

@@ -1,37 +1,12 @@
 """app.py as a process of its own, and plain HTTP to its server."""
 
 import http.client
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from tests.ui.test_app import wait_for_answer
-from wanvideo.downloads.added_folders import VARIABLE
+from tools.page_figures.server import ROOT, running_page
 
-ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def running_page(home: Path, *flags: str) -> Iterator[int]:
-    """The port of a page whose results lie in `home`/out."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    given = ["--port", str(port), "--output-dir", str(home / "out"), *flags]
-    environment = {**os.environ, VARIABLE: str(home / "config"), "OMP_NUM_THREADS": "1"}
-    environment.pop("GRADIO_TEMP_DIR", None)
-    server = subprocess.Popen([sys.executable, "app.py", *given], cwd=ROOT, env=environment)
-    try:
-        wait_for_answer(f"http://127.0.0.1:{port}/config")
-        yield port
-    finally:
-        server.terminate()
-        server.wait(20)
+__all__ = ["ROOT", "ask", "log_in", "running_page"]
 
 
 def ask(

@@ -4,14 +4,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 import app
+from tools.page_figures.server import wait_for_answer
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,21 +19,30 @@ def run_app(*flags: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
-def test_help_and_the_refusal_of_an_open_door() -> None:
+def refused(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    """The one line that these flags are refused with."""
+    with pytest.raises(SystemExit, match="2"):
+        app.read_flags([*flags])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+def test_help_and_the_refusal_of_an_open_door(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app("--help").returncode == 0
+    stopped = run_app("--listen")
+    assert stopped.returncode == 2 and "--auth" in stopped.stderr and stopped.stderr.count("\n") == 1
     for flags in (["--listen"], ["--host", "0.0.0.0"], ["--auth", "nobody"]):
-        refused = run_app(*flags)
-        assert refused.returncode == 2 and "--auth" in refused.stderr and refused.stderr.count("\n") == 1
+        assert "--auth" in refused(capsys, *flags)
 
 
-def test_a_guest_needs_an_owner_of_another_name() -> None:
+def test_a_guest_needs_an_owner_of_another_name(capsys: pytest.CaptureFixture[str]) -> None:
     for flags, said in (
         (["--guest", "a:b"], "--auth"),
         (["--guest", "a", "--auth", "b:c"], "USER:PASSWORD"),
         (["--guest", "b:d", "--auth", "b:c"], "another name"),
     ):
-        refused = run_app(*flags)
-        assert refused.returncode == 2 and said in refused.stderr and refused.stderr.count("\n") == 1
+        assert said in refused(capsys, *flags)
 
 
 def test_a_shared_page_gets_a_password_that_is_told_with_the_link(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,8 +68,8 @@ def test_an_open_page_is_open_to_this_machine_only() -> None:
 
 def test_an_output_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    refused = run_app("--output-dir", str(tmp_path / "file"))
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "output folder" in refused.stderr
+    stopped = run_app("--output-dir", str(tmp_path / "file"))
+    assert stopped.returncode == 2 and stopped.stderr.count("\n") == 1 and "output folder" in stopped.stderr
 
 
 def test_the_server_answers_and_serves_no_files_of_its_own(tmp_path: Path) -> None:
@@ -79,17 +86,3 @@ def test_the_server_answers_and_serves_no_files_of_its_own(tmp_path: Path) -> No
     finally:
         server.terminate()
         server.wait(20)
-
-
-def wait_for_answer(url: str) -> int:
-    """The status of the page once its server is up."""
-    end = time.monotonic() + 40
-    while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"{url} did not answer")
