@@ -6,12 +6,17 @@ import ipaddress
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ui.language import LANGUAGES
 from ui.logins import Accounts, made_up_account, read_account
+from wanvideo.cards import card_environments
 from wanvideo.errors import UserError
+from wanvideo.fallback import AUTO
 from wanvideo.hardware import probe_hardware
 from wanvideo.jobs.job import queue_file
+from wanvideo.jobs.store import JobStore
 from wanvideo.jobs.supervisor import Supervisor
 
 ROOT = Path(__file__).parent
@@ -28,6 +33,8 @@ def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--guest", metavar="USER:PASSWORD", help="a second login, for its own videos only")
     parser.add_argument("--models-dir", default=str(ROOT / "models"), metavar="D", help="checkpoints")
     parser.add_argument("--output-dir", default="outputs", metavar="D", help="where results go")
+    parser.add_argument("--gpus", type=int, metavar="N", help="cards that make videos side by side; else all")
+    parser.add_argument("--lang", choices=list(LANGUAGES), help="language of the page; else the browser's")
     parser.add_argument("--inbrowser", action="store_true", help="open the browser")
     flags = parser.parse_args(arguments)
     for name in ("auth", "guest"):
@@ -77,18 +84,33 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     folders = {"output_dir": str(output), "models_dir": flags.models_dir}
-    page = build_page(store, folders, probe_hardware())
+    machine = probe_hardware()
+    page = build_page(store, folders, machine)
     close_to_guests(page, accounts)
-    house = House(accounts=accounts, uploads=uploads, guest_may_read=store.guest_may_read)
+    house = House(
+        accounts=accounts, uploads=uploads, guest_may_read=store.guest_may_read, language=flags.lang
+    )
     link = launch_page(page, flags, safe_launch(accounts, served, house))
     tell_login(flags, link)
-    cleaner, supervisor = UploadCleaner(uploads, store.list), Supervisor(store)
+    cleaner = UploadCleaner(uploads, store.list)
     cleaner.start()
-    supervisor.start()
-    with contextlib.suppress(KeyboardInterrupt):
-        supervisor.wait()
+    work(store, card_environments(machine, flags.gpus or AUTO))
     cleaner.stop()
-    supervisor.stop()
+
+
+def work(store: JobStore, environments: Sequence[Mapping[str, str]]) -> None:
+    """A worker in each environment until the page is interrupted."""
+    supervisors = [
+        Supervisor(store, number=number, environment=environment)
+        for number, environment in enumerate(environments)
+    ]
+    store.clear_suspects()  # what was suspected gets another chance
+    for supervisor in supervisors:
+        supervisor.start()
+    with contextlib.suppress(KeyboardInterrupt):
+        supervisors[0].wait()
+    for supervisor in supervisors:
+        supervisor.stop()
 
 
 def tell_login(flags: argparse.Namespace, link: str | None) -> None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ui.language import language_of, speaking
 from ui.logins import Accounts, LoginLimit
 from ui.texts import say
 
@@ -32,11 +33,14 @@ HEADERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What the doorkeeper knows: the logins, where uploads lie, and whether a guest may read a file."""
+    """What the doorkeeper knows: the logins, where uploads lie, whether a guest may read a file, and the
+    language of the start flag.
+    """
 
     accounts: Accounts
     uploads: Path
     guest_may_read: Callable[[Path], bool]
+    language: str | None = None
 
 
 class Doorkeeper:
@@ -64,8 +68,9 @@ class Doorkeeper:
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
-        refused = self._refuse_login(address) if is_login else self._refuse(request)
-        await (refused or self._app)(scope, receive, answer)
+        with speaking(language_of(request, self._house.language)):
+            refused = self._refuse_login(address) if is_login else self._refuse(request)
+            await (refused or self._app)(scope, receive, answer)
 
     def _refuse_login(self, address: str) -> JSONResponse | None:
         wait = self._limit.seconds_to_wait(address)

@@ -16,7 +16,7 @@ from gradio.context import LocalContext
 from ui.logins import Accounts
 from ui.texts import say
 
-OPEN_TABS = ("tab_generation", "tab_models")  # keys of their titles
+OPEN_TABS = ("generation", "models")  # their ids
 CLOSED_PARTS = ("my-presets", "unload", "hold")  # elem_ids in the open tabs, of what is everyone's
 
 
@@ -59,11 +59,10 @@ def _hide(blocks: gr.Blocks, closed: list[Block], accounts: Accounts) -> None:
 
 def closed_parts(blocks: gr.Blocks) -> list[Block]:
     """The tabs that are not open, and the closed parts of those that are."""
-    titles = {say(key) for key in OPEN_TABS}
     return [
         block
         for block in blocks.blocks.values()
-        if (isinstance(block, gr.Tab) and block.label not in titles)
+        if (isinstance(block, gr.Tab) and block.id not in OPEN_TABS)
         or getattr(block, "elem_id", None) in CLOSED_PARTS
     ]
 
