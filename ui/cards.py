@@ -7,7 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ui.remedies import remedy_buttons
 from ui.texts import say, say_or
+from ui.texts.notes import in_language
 from wanvideo.jobs.job import FAILED, QUEUED, RUNNING, Job
 
 
@@ -26,16 +28,17 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
 
 def duration(seconds: float) -> str:
     """0.21 s, 12.3 s, 4 min 05 s, 1 h 02 min."""
-    if seconds < 1:
-        return f"{seconds:.2f} s"
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return say("seconds_short", seconds=f"{seconds:.{2 if seconds < 1 else 1}f}")
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 60:
+        return say("minutes_short", minutes=minutes, seconds=f"{rest:02d}")
+    return say("hours_short", hours=minutes // 60, minutes=f"{minutes % 60:02d}")
 
 
 def as_sentence(text: str) -> str:
-    """With a capital, unless the first word is the name of a field."""
+    """In the visitor's language; with a capital, unless the first word is the name of a field."""
+    text = in_language(text)
     first = text.partition(" ")[0]
     return text if "_" in first else text[:1].upper() + text[1:]
 
@@ -59,10 +62,12 @@ def live_card(jobs: Sequence[Job]) -> str:
         )
     shown = job.progress
     stage = str(shown.get("stage") or "prepare")
-    title = say("stopping") if job.stop_requested else shown.get("message") or _stage_name(stage)
+    doing = in_language(shown.get("message") or "") or _stage_name(stage)
+    title = say("stopping") if job.stop_requested else doing
     facts = " · ".join(_live_facts(job))
     percent = 100 * (shown.get("fraction") or 0)
     body = f"<div class='bar'><i style='width:{percent:.1f}%'></i></div><p class='facts'>{facts}</p>"
+    body += "".join(f"<p class='hint'>{escape(as_sentence(note))}</p>" for note in job.notes)
     return _strip(title, body, _picture(job.preview), "busy", title_of(job), ended)
 
 
@@ -133,16 +138,17 @@ def result_card(job: Job | None) -> str:
     if job.state == FAILED:
         error = escape(as_sentence(job.error))
         told = f"<p>{error}</p><p class='hint'>{escape(title_of(job))}</p>"
-        return card(say("failed_title"), told, "error")
+        return card(say("failed_title"), told + remedy_buttons(job), "error")
     result = job.result
-    notes = "".join(f"<li>{escape(note)}</li>" for note in result.get("notes", ()))
+    notes = "".join(f"<li>{escape(in_language(note))}</li>" for note in result.get("notes", ()))
     seconds = result.get("seconds")
     made = say("result_part") if seconds is None else say("result_seconds", seconds=duration(seconds))
     file = f"<p class='file'><code>{escape(Path(result['output']).name)}</code></p>"
     body = f"<p class='hint'>{escape(title_of(job))} · {made}</p>" + (
         f"<ul class='notes'>{notes}</ul>" if notes else ""
     )
-    return card(say("result"), body + file + _quality(result) + _settings(result) + _stages(result), "result")
+    quality = _quality(result) + remedy_buttons(job)
+    return card(say("result"), body + file + quality + _settings(result) + _stages(result), "result")
 
 
 def _quality(result: Mapping[str, Any]) -> str:
@@ -152,7 +158,7 @@ def _quality(result: Mapping[str, Any]) -> str:
         return ""
     rows = "".join(
         f"<tr class='{'past' if figure['past'] else ''}'><td>{escape(as_sentence(figure['what']))}</td>"
-        f"<td>{figure['worst']:.3g} {escape(figure['unit'])}</td>"
+        f"<td>{figure['worst']:.3g} {escape(in_language(figure['unit']))}</td>"
         f"<td>{say('quality_limit', limit=format(figure['limit'], '.3g'))}</td></tr>"
         for figure in figures
     )
@@ -165,8 +171,14 @@ def _quality(result: Mapping[str, Any]) -> str:
 
 
 def _settings(result: Mapping[str, Any]) -> str:
-    rows = [(name.replace("_", " "), _value(value)) for name, value in result.get("effective", {}).items()]
+    effective = result.get("effective", {})
+    rows = [(effective_name(name), _value(value)) for name, value in effective.items()]
     return f"<details><summary>{say('result_settings')}</summary>{table(rows)}</details>" if rows else ""
+
+
+def effective_name(name: str) -> str:
+    """What the page calls a setting that really ran."""
+    return say_or(f"label_{name}", name.replace("_", " "))
 
 
 def _value(value: object) -> str:

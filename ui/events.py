@@ -5,12 +5,15 @@ from typing import Any
 
 import gradio as gr
 
+from ui.batch_events import foresee
 from ui.examples import EXAMPLE_INPUTS, example_rows
-from ui.fields import TABLE, is_for
-from ui.forecast import Updates, automatic_widgets, show_forecast
+from ui.fields import TABLE, Values, is_for
+from ui.forecast import Updates, automatic_widgets
+from ui.forms import keep_form, switch_form
 from ui.generation import EXAMPLES, note_html
 from ui.model_settings import find_checkpoints, found_card, lora_choices, model_choices
 from ui.parts import Page
+from ui.sizes import fill_size, size_update
 from ui.texts import say
 from wanvideo.request import read_options
 
@@ -27,12 +30,11 @@ def connect(page: Page) -> None:
 def _connect_form(page: Page) -> None:
     task, speech = page.form["task"], page.form.widgets["audio"]
     blocks = [block for block, _ in page.generation.task_blocks]
-    by_task = [name for name in page.form.widgets if TABLE[name].tasks]
-    shown = [widget for name in by_task for widget in page.form.widgets[name]]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     tab = page.generation
     told = [tab.task_note, tab.source_note, page.form["prompt"], *filter(None, [tab.examples])]
-    task.change(lambda value: show_task(page, value), task, [*blocks, *shown, *told], **quiet)
+    changed = {*blocks, *told, *page.form.components}
+    task.change(lambda values: switch_task(page, values), page.form.components, changed, **quiet)
     gr.on(
         [sound.change for sound in speech],
         lambda *sounds: (gr.update(open=bool(sounds[1])), gr.update(visible=all(sounds))),
@@ -46,6 +48,13 @@ def _connect_form(page: Page) -> None:
             lambda row: example_rows(EXAMPLES)[row], page.generation.examples, filled, **quiet
         )
     page.generation.dice.click(lambda: secrets.randbelow(2**31), None, page.form["seed"], **quiet)
+
+
+def switch_task(page: Page, values: Values) -> Updates:
+    """The task's inputs, with what its form held."""
+    shown, filled = show_task(page, values[page.form["task"]]), switch_form(page, values)
+    both = {widget: {**shown[widget], **filled[widget]} for widget in shown.keys() & filled.keys()}
+    return {**shown, **filled, **both}
 
 
 def show_task(page: Page, task: str) -> Updates:
@@ -64,18 +73,34 @@ def show_task(page: Page, task: str) -> Updates:
 
 
 def _connect_forecast(page: Page) -> None:
+    tab = page.generation
     triggers = [
-        widget.blur if isinstance(widget, gr.Textbox) else widget.change for widget in page.form.components
+        widget.blur if isinstance(widget, gr.Textbox) else widget.change
+        for widget in [*page.form.components, *tab.batch.widgets]
     ]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    given = {*page.form.components, *tab.batch.widgets}
+    told = [tab.forecast, tab.negative.note, tab.sizes, page.models.plan, *automatic_widgets(page.form)]
+
+    def foretell(values: Values) -> Updates:
+        return _keep_and_foresee(page, values)
+
     gr.on(
-        [*triggers, _blocks().load],
-        lambda values: show_forecast(page, values),
-        page.form.components,
-        [page.generation.forecast, page.models.plan, *automatic_widgets(page.form)],
-        show_progress="hidden",
+        [*triggers, page.form["speaker_boxes"].change, _blocks().load],  # drawn, not typed
+        foretell,
+        given,
+        told,
         trigger_mode="always_last",
-        api_visibility="private",
+        **quiet,
     )
+    size = [page.form["width"], page.form["height"]]
+    tab.sizes.input(fill_size, tab.sizes, size, **quiet).then(foretell, given, told, **quiet)
+
+
+def _keep_and_foresee(page: Page, values: Values) -> Updates:
+    """Every change passes here, with all values."""
+    keep_form(page, values)
+    return {**foresee(page, values), page.generation.sizes: size_update(page.form, values)}
 
 
 def _connect_models(page: Page) -> None:

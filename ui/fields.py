@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import gradio as gr
@@ -10,14 +11,15 @@ from gradio.data_classes import ImageData
 
 from ui.texts import say, say_or
 from wanvideo.fields import Row
-from wanvideo.registry import attention_backends, quantization_modes
+from wanvideo.registry import AttentionBackend, QuantizationMode, attention_backends, quantization_modes
 from wanvideo.request import OPTION_FIELDS, REQUEST_FIELDS, TASKS
-from wanvideo.sampling.samplers import SAMPLERS
+from wanvideo.sampling.samplers import SAMPLERS, Sampler
 
 TABLE: Mapping[str, Row] = {**REQUEST_FIELDS, **OPTION_FIELDS}
 
 HIDDEN: Mapping[str, str] = {
     "output_dir": "a start flag: who may open the page may not write elsewhere",
+    "gpus": "a start flag: the queue is everyone's",
     "models_dir": "a start flag: who may open the page may not read elsewhere",
 }
 
@@ -31,6 +33,13 @@ _AUTO_CHOICES: Mapping[str, tuple[str, ...]] = {
     "blocks_to_swap": ("auto", OFF, "10", "20", "40"),
     "vram_threshold_percent": ("auto", "50", "70", "80", "90"),
 }
+_LABELS: Mapping[type[object], str] = {
+    Row: "label",
+    AttentionBackend: "attention",
+    QuantizationMode: "quantization",
+    Sampler: "sampler",
+}
+VIDEOS = ("video", "extends")  # of the fields that are files
 UPLOAD_HEIGHT = 280  # that of an audio upload
 
 Widget: TypeAlias = Any  # a Component; gradio adds the events of each class at run time
@@ -56,7 +65,7 @@ def build_field(name: str) -> tuple[Widget, ...]:
     """The widgets of a field, placed where the caller's layout stands."""
     row = TABLE[name]
     shared: dict[str, Any] = {
-        "label": say_or(f"label_{name}", row.label),
+        "label": label_of(row),
         "info": say_or(f"help_{name}", row.help),
         "visible": is_for(name, START_TASK),
     }
@@ -89,6 +98,8 @@ def shown_values(name: str, value: Any) -> list[Any]:
         return [*(value or ()), None, None][:MOST_SPEAKERS]
     if row.kind == "boxes":
         return ["; ".join(",".join(map(_in_text, box)) for box in value or ())]
+    if name == "task":
+        return [value, value]
     if row.kind == "auto_int":
         return [OFF if value == 0 and OFF in _AUTO_CHOICES[name] else str(value)]
     is_typed = row.kind in ("int", "float", "floats") and row.default is None
@@ -118,7 +129,12 @@ def name_choices(name: str) -> list[tuple[str, str]]:
         "quantization": quantization_modes(),
     }
     automatic = (say("choose_automatic"), TABLE[name].default or "")
-    return [automatic, *((f"{row.name} · {row.label}", row.name) for row in tables[name].values())]
+    return [automatic, *((f"{row.name} · {label_of(row)}", row.name) for row in tables[name].values())]
+
+
+def label_of(row: Row | AttentionBackend | QuantizationMode | Sampler) -> str:
+    """What the page calls a field, an attention, a quantization or a sampler."""
+    return say_or(f"{_LABELS[type(row)]}_{row.name}", row.label)
 
 
 def is_for(name: str, task: str) -> bool:
@@ -157,8 +173,10 @@ def _choice(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
 
 
 def _task(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - tabs need no label
+    """The switch, and the task whose form the page holds (see `ui/forms.py`)."""
     choices = [(say(f"task_{task}"), task) for task in TASKS]
-    return (gr.Radio(choices, value=START_TASK, show_label=False, container=False, elem_classes="segments"),)
+    switch = gr.Radio(choices, value=START_TASK, show_label=False, container=False, elem_classes="segments")
+    return switch, gr.Textbox(visible="hidden", elem_id="held-task")
 
 
 def _model(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - filled when the page opens
@@ -172,7 +190,7 @@ def _name(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
 
 def _path(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:
     del shared["info"]  # uploads have no line for it
-    if row.name == "video":
+    if row.name in VIDEOS:
         return (gr.Video(height=UPLOAD_HEIGHT, sources=["upload"], **shared),)
     picture = gr.Image(type="filepath", height=UPLOAD_HEIGHT, sources=["upload", "clipboard"], **shared)
     # The upload as it was, so that the engine's own check names a bad one. On the instance, because gradio
@@ -188,7 +206,8 @@ def _upload_path(payload: ImageData | None) -> str | None:
 def _paths(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - labels of its own
     """One widget per speaker, not yet placed: the layout calls `render` where each belongs."""
     labels = (say("speech_first"), say("speech_second"))
-    return tuple(gr.Audio(type="filepath", label=label, editable=False, render=False) for label in labels)
+    audio = partial(gr.Audio, type="filepath", editable=False, buttons=["download"], render=False)
+    return tuple(audio(label=label) for label in labels)
 
 
 def _loras(row: Row, shared: dict[str, Any]) -> tuple[Widget, ...]:  # noqa: ARG001 - labels of its own

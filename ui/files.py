@@ -10,7 +10,8 @@ import gradio as gr
 
 from ui.cards import as_sentence, card, table
 from ui.fields import Widget
-from ui.texts import say
+from ui.texts import say, say_or
+from ui.texts.notes import in_language
 from wanvideo.checkpoint.folders import describe_folder
 from wanvideo.downloads.added_folders import add_folder, added_folders, remove_folder
 from wanvideo.downloads.catalog import words_for_bytes
@@ -132,7 +133,7 @@ def take_action(tab: FilesTab, action: str, name: str) -> None:
             folders = model_folders(read_options(tab.folders))
             states = recipe_states(folders, describe_folder(folders)[0])
             missing = next(state.missing for state in states if state.recipe.name == name)
-            tab.downloads.start(RECIPES[name].title, missing, folders[0])
+            tab.downloads.start(say_or(f"recipe_{name}", RECIPES[name].title), missing, folders[0])
         elif action == "remove":
             remove_folder(Path(name))
     except UserError as error:
@@ -173,7 +174,8 @@ def running_card(now: Running) -> str:
 def _bar(now: Running) -> str:
     event = now.event
     percent = 100 * event.done / event.total if event and event.total else 0.0
-    words = say("stopping_download") if now.stopping else event.words if event else say("files_starting")
+    told = in_language(event.words) if event else say("files_starting")
+    words = say("stopping_download") if now.stopping else told
     file = f"<p class='hint'>{escape(event.file)}</p>" if event else ""
     bar = f"<div class='bar'><i style='width:{percent:.1f}%'></i></div>"
     return f"{file}{bar}<p class='hint'>{escape(words)}</p>"
@@ -193,14 +195,16 @@ def _recipe_row(state: RecipeState) -> str:
         facts.append(say("files_lacks", count=len(missing), total=len(recipe.files), size=size))
     if not all(file.confirmed for file in missing):
         facts.append(say("files_unconfirmed"))
-    facts += [recipe.note] if recipe.note else []
+    if recipe.note:
+        facts.append(say_or(f"recipe_note_{recipe.name}", recipe.note))
     badge, kind = (say("state_missing"), "queued") if missing else (say("state_complete"), "done")
     button = f"<button data-action='download' data-name='{escape(recipe.name)}'>{say('files_get')}</button>"
     small = f"<small style='white-space:normal'>{escape(' · '.join(facts))}</small>"
     names = escape(", ".join(file.file_name for file in missing))
+    title = escape(say_or(f"recipe_{recipe.name}", recipe.title))
     return (
         f"<li title='{names}'><span class='state {kind}'>{badge}</span>"
-        f"<span class='what'><b>{escape(recipe.title)}</b>{small}</span>{button if missing else ''}</li>"
+        f"<span class='what'><b>{title}</b>{small}</span>{button if missing else ''}</li>"
     )
 
 

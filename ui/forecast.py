@@ -8,8 +8,10 @@ import gradio as gr
 from ui.cards import as_sentence, duration
 from ui.fields import TABLE, Form, Values, Widget, collect
 from ui.model_settings import GIGA, plan_card
+from ui.negative import negative_note
 from ui.parts import Page
 from ui.texts import say
+from ui.texts.notes import in_language
 from wanvideo.defaults import SOURCES
 from wanvideo.errors import UserError
 from wanvideo.plan import GenerationPlan
@@ -43,6 +45,7 @@ def show_forecast(page: Page, values: Values) -> Updates:
     return {
         page.generation.forecast: forecast_html(plan, request.count),
         page.models.plan: plan_card(plan),
+        page.generation.negative.note: negative_note(plan),
         **hints,
     }
 
@@ -70,14 +73,15 @@ def decided_values(plan: GenerationPlan) -> dict[str, str]:
 def missing_input(page: Page, values: Values) -> str:
     """What a newcomer has to add before there is anything to plan."""
     settings = collect(page.form, values)
-    needed = SOURCES[settings["task"]] or ("prompt",)
+    sources = SOURCES[settings["task"]]
+    needed = (*sources, "extends") if sources else ("prompt",)
     return "" if any(map(settings.get, needed)) else say(f"needs_{settings['task']}")
 
 
 def forecast_html(plan: GenerationPlan, count: int) -> str:
     """Length, windows, size, steps and model; memory, disk and time; then the planner's notes."""
     settings, windows = plan.settings, len(plan.windows)
-    seconds = f"{plan.total_frames / settings.fps:.1f} s"
+    seconds = say("seconds_short", seconds=f"{plan.total_frames / settings.fps:.1f}")
     parts = [
         say("forecast_frames", seconds=seconds, frames=plan.total_frames, fps=f"{settings.fps:g}"),
         say("forecast_windows", windows=windows) if windows > 1 else say("forecast_window"),
@@ -87,7 +91,7 @@ def forecast_html(plan: GenerationPlan, count: int) -> str:
     ]
     if count > 1:
         parts.insert(0, say("forecast_videos", count=count))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in plan.notes)
+    notes = "".join(f"<li>{escape(in_language(note))}</li>" for note in plan.notes)
     lines = "".join(
         f"<p class='facts'>{escape(' · '.join(line))}</p>" for line in (parts, _needs(plan, count)) if line
     )
@@ -104,15 +108,17 @@ def _needs(plan: GenerationPlan, count: int) -> list[str]:
     }
     parts = [say(key, size=_size(amount)) for key, amount in sizes.items() if amount]
     if forecast.seconds:
-        parts.append(say("forecast_time", seconds=_about(forecast.seconds * count)))
+        parts.append(say("forecast_time", seconds=roughly(forecast.seconds * count)))
         if not forecast.calibrated:
             parts.append(say("forecast_guess"))
     return parts
 
 
-def _about(seconds: float) -> str:
+def roughly(seconds: float) -> str:
     """A forecast knows no tenths of seconds."""
-    return f"{max(1, round(seconds))} s" if seconds < 60 else duration(seconds)
+    if seconds < 60:
+        return say("seconds_short", seconds=max(1, round(seconds)))
+    return duration(seconds)
 
 
 def _size(amount: int) -> str:

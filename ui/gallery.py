@@ -11,8 +11,10 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import BlockContext
 
-from ui.cards import as_sentence, card, duration, table
+from ui.cards import as_sentence, card, duration, effective_name, table
+from ui.fields import label_of
 from ui.texts import say
+from ui.texts.notes import in_language
 from wanvideo.downloads.catalog import words_for_bytes
 from wanvideo.errors import UserError
 from wanvideo.library.results import PAGE, Result, Shelf
@@ -52,6 +54,7 @@ class GalleryTab:
     options: gr.Button
     only_results: BlockContext
     last_frame: gr.Button
+    extend: gr.Button
     download: gr.DownloadButton
     delete: gr.Button
     card: gr.HTML
@@ -95,6 +98,7 @@ def _build_chosen() -> dict[str, Any]:
             keep_seed = gr.Checkbox(label=say("gallery_keep_seed"), container=False, min_width=130)
         with gr.Row(elem_classes="actions") as only_results:
             last_frame = gr.Button(say("gallery_last_frame"), size="sm", min_width=190)
+            extend = gr.Button(say("extend"), size="sm", min_width=90, elem_id="gallery-extend")
             download = gr.DownloadButton(say("gallery_download"), size="sm", min_width=100)
             delete = gr.Button(say("gallery_delete"), size="sm", min_width=80, elem_id="gallery-delete")
         about = gr.HTML(elem_id="gallery-card")
@@ -108,6 +112,7 @@ def _build_chosen() -> dict[str, Any]:
         "options": options,
         "only_results": only_results,
         "last_frame": last_frame,
+        "extend": extend,
         "download": download,
         "delete": delete,
         "card": about,
@@ -177,18 +182,18 @@ def settings_card(name: str, facts: str, settings: VideoSettings | UserError) ->
     line = f"<p class='hint'>{escape(facts)}</p>" if facts else ""
     if isinstance(settings, UserError):
         return card(name, f"{line}<p>{escape(as_sentence(str(settings)))}</p>", "result")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in settings.notes)
+    notes = "".join(f"<li>{escape(in_language(note))}</li>" for note in settings.notes)
     if notes:
         notes = f"<p class='refused'>{say('gallery_notes')}</p><ul class='notes'>{notes}</ul>"
     asked = [
         (
-            row.label,
+            label_of(row),
             say(f"task_{settings.request[key]}") if row.name == "task" else _shown(settings.request[key]),
         )
         for key, row in REQUEST_FIELDS.items()
         if key in settings.request
     ]
-    ran = list(settings.effective.items())
+    ran = [(effective_name(name), value) for name, value in settings.effective.items()]
     tables = _part(say("gallery_request"), asked, "open") + _part(say("gallery_effective"), ran, "")
     return card(name, line + notes + tables, "result")
 

@@ -10,13 +10,13 @@ import gradio as gr
 from ui.fields import Values
 from ui.forecast import Updates
 from ui.gallery import NO_CHOICE, GalleryTab, result_facts, settings_card, shelf_html
+from ui.going_on import from_its_end, from_last_frame, output_folder
 from ui.parts import Page
-from ui.restore import option_updates, picture_update, request_updates, settings_of_job, toast
+from ui.restore import option_updates, request_updates, settings_of_job, toast
 from ui.texts import say
 from wanvideo.errors import UserError
-from wanvideo.library.results import Result, find_result, list_results, move_to_trash, save_last_frame
+from wanvideo.library.results import Result, find_result, list_results, move_to_trash
 from wanvideo.library.settings import VideoSettings, read_settings
-from wanvideo.request import read_options
 
 View = Mapping[str, Any]
 
@@ -28,7 +28,7 @@ def connect_gallery(page: Page) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     looked, shelf = [tab.search, view], [tab.grid, tab.newer, tab.older, view]
     chosen = [*shelf, tab.hint, tab.detail, tab.video, tab.card, tab.again]
-    chosen += [tab.only_results, tab.last_frame, tab.download]
+    chosen += [tab.only_results, tab.last_frame, tab.extend, tab.download]
     look = partial(show_shelf, page, view)
     gr.on([tab.tab.select, tab.refresh.click], look, looked, shelf, **quiet)
     tab.search.input(
@@ -56,16 +56,13 @@ def connect_gallery(page: Page) -> None:
     tab.options.click(partial(reuse_options, page), view, form, **quiet)
     picture = {view, page.form["task"]}
     tab.last_frame.click(lambda values: use_last_frame(page, values[view], values), picture, form, **quiet)
+    opened = [*form, page.generation.source]
+    tab.extend.click(lambda values: extend_chosen(page, values[view], values), picture, opened, **quiet)
 
 
 def _turned(look: Any, step: int, search: str, seen: View) -> Updates:
     updates: Updates = look(search, {**seen, "page": seen["page"] + step})
     return updates
-
-
-def output_folder(page: Page) -> Path:
-    """Where the results are."""
-    return Path(read_options(page.folders).output_dir)
 
 
 def show_shelf(page: Page, state: gr.State, search: str, seen: View) -> Updates:
@@ -108,6 +105,7 @@ def _about_result(page: Page, name: str | None) -> Updates:
         tab.card: settings_card(name, "" if fault else result_facts(result), settings),
         tab.only_results: gr.update(visible=True),
         tab.last_frame: gr.update(interactive=not fault),
+        tab.extend: gr.update(interactive=not fault),
         tab.download: gr.update(value=str(result.path)),
     }
 
@@ -182,16 +180,25 @@ def reuse_options(page: Page, seen: View) -> Updates:
 
 def use_last_frame(page: Page, seen: View, values: Values) -> Updates:
     """The last frame of the chosen video as start picture, for the form's task if it takes one."""
-    uploads = output_folder(page) / "uploads"
     try:
-        result = _chosen_result(page, seen)
-        picture = save_last_frame(result, uploads)
+        return from_last_frame(page, values[page.form["task"]], _chosen_result(page, seen))
     except UserError as error:
         toast(gr.Warning, str(error))
         return {page.tabs: gr.skip()}
-    toast(gr.Info, say("gallery_frame_set", name=result.path.name))
-    updates = picture_update(page, values[page.form["task"]], picture)
-    return {**updates, page.tabs: gr.Tabs(selected="generation")}
+
+
+def extend_chosen(page: Page, seen: View, values: Values) -> Updates:
+    """The form for a video that goes on from the chosen one; for one that holds no settings in the form's
+    task.
+    """
+    try:
+        result = _chosen_result(page, seen)
+        told = _told(page, result)
+        plain = VideoSettings(request={"task": values[page.form["task"]]})
+        return from_its_end(page, told if isinstance(told, VideoSettings) else plain, result.path)
+    except UserError as error:
+        toast(gr.Warning, str(error))
+        return {page.tabs: gr.skip()}
 
 
 def delete_chosen(page: Page, state: gr.State, search: str, seen: View) -> Updates:

@@ -1,17 +1,22 @@
 """From the form to the queue, and from the queue to the cards: what Generate, the rows and the clock do."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ui.attention_now import attention_list, switch_now
+from ui.batch_events import add_batch, is_batch
 from ui.cards import as_sentence, has_card, live_card, result_card, running_job
 from ui.fields import Values, Widget
 from ui.forecast import Updates, missing_input
+from ui.meter import meter_html
 from ui.parts import Page
-from ui.queue import EDIT, REUSE, SHOW, carry_out, queue_card, row_of
+from ui.queue import EDIT, REUSE, REUSE_SEED, SHOW, add_plans, carry_out, queue_card, row_of
 from ui.restore import job_settings, option_updates, request_updates, toast
+from ui.result_actions import connect_result
 from ui.texts import say
 from wanvideo.errors import UserError
 from wanvideo.jobs.job import Job
@@ -28,21 +33,33 @@ def connect_jobs(page: Page) -> None:
     """Wire the queue; called inside the page's Blocks."""
     tab = page.generation
     view = gr.State(dict(NOTHING_SEEN))
-    shown = [tab.live, tab.stop, tab.so_far, tab.video, tab.result, tab.queue, tab.hold, tab.generate, view]
+    shown = [tab.live, tab.meter, tab.attention, tab.stop, tab.so_far, tab.video, tab.actions.place]
+    shown += [tab.actions.download, tab.result, tab.queue, tab.hold, tab.generate, view]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     look: Callable[[View], Updates] = lambda seen: look_at_jobs(page, view, seen)  # noqa: E731
 
     def generate(values: Values) -> Updates:
-        return {view: add_jobs(page, values, values[view])}
+        if not is_batch(page, values):
+            return {view: add_jobs(page, values, values[view])}
+        if values[view]["editing"] is None:
+            return {view: gr.skip(), **add_batch(page, values)}
+        gr.Warning(say("batch_edit"))
+        return {view: gr.skip()}
 
     def act(seen: View, event: gr.EventData) -> Updates:
         return do_in_row(page, view, seen, event)
 
-    made = tab.generate.click(generate, {*page.form.components, view}, view, **quiet)
+    def steer(event: gr.EventData) -> None:
+        switch_now(page, event)
+
+    asked = {*page.form.components, *tab.batch.widgets, view}
+    made = tab.generate.click(generate, asked, [view, *tab.batch.widgets], **quiet)
     made.then(look, view, shown, **quiet)
     tab.stop.click(lambda: stop_running(page), None, None, **quiet).then(look, view, shown, **quiet)
     tab.hold.click(lambda: hold_or_go_on(page), None, None, **quiet).then(look, view, shown, **quiet)
     tab.queue.click(act, view, [*shown, *page.form.components], **quiet)
+    tab.attention.click(steer, None, None, **quiet).then(look, view, shown, **quiet)
+    connect_result(page, view)
     page.models.unload.click(lambda: unload_models(page), None, None, **quiet)
     gr.Timer(TICK_SECONDS).tick(look, view, shown, **quiet)
 
@@ -65,9 +82,7 @@ def add_jobs(page: Page, values: Values, seen: View | None = None) -> View:
     except UserError as error:
         gr.Warning(as_sentence(str(error)))
         return seen
-    numbers = [page.store.add(plan.request, options) for plan in plans]
-    key = "queued_one" if len(numbers) == 1 else "queued_many"
-    gr.Info(say(key, first=numbers[0], last=numbers[-1]), duration=4)
+    add_plans(page.store, plans, options)
     return seen
 
 
@@ -87,8 +102,8 @@ def do_in_row(page: Page, state: gr.State, seen: View, event: Any) -> Updates:
         action, number = row_of(event)
         if action == SHOW:
             seen = {**seen, "shown": number}
-        elif action in (EDIT, REUSE):
-            filled = _fill_form(page, number, keeps_seed=action == EDIT)
+        elif action in (EDIT, REUSE, REUSE_SEED):
+            filled = _fill_form(page, number, keeps_seed=action != REUSE)
             seen = {**seen, "editing": number if action == EDIT else None}
         else:
             carry_out(page.store, action, number)
@@ -135,9 +150,13 @@ def look_at_jobs(page: Page, state: gr.State, seen: View) -> Updates:
     tab = page.generation
     cards: list[tuple[Widget, str, Any]] = [
         (tab.live, "live", live_card(jobs)),
+        (tab.meter, "meter", meter_html(page.meter.look())),
+        (tab.attention, "attention", attention_list(page, running)),
         (tab.stop, "stop", gr.update(visible=running is not None and not running.stop_requested)),
         (tab.so_far, "so_far", _so_far(running)),
         (tab.video, "video", gr.update(value=file, visible=file is not None)),
+        (tab.actions.place, "actions", gr.update(visible=file is not None)),
+        (tab.actions.download, "download", gr.update(value=file)),
         (tab.result, "result", result_card(chosen)),
         (tab.queue, "queue", queue_card(jobs, chosen.id if chosen else None, is_paused=paused)),
         (tab.hold, "hold", gr.update(value=say("queue_go_on" if paused else "queue_hold"))),
@@ -145,7 +164,8 @@ def look_at_jobs(page: Page, state: gr.State, seen: View) -> Updates:
     ]
     sent = seen["sent"]
     updates: Updates = {widget: value for widget, name, value in cards if sent.get(name) != value}
-    updates[state] = {**seen, "sent": {name: value for _, name, value in cards}}
+    # Copies: gradio takes apart the updates that it sends, and they would never be found the same again
+    updates[state] = {**seen, "sent": {name: copy(value) for _, name, value in cards}}
     return updates
 
 

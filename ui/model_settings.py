@@ -7,9 +7,10 @@ from html import escape
 import gradio as gr
 
 from ui.cards import as_sentence, card, table
-from ui.fields import Widget, build_field
+from ui.fields import Widget, build_field, label_of
 from ui.presets import PresetPicker, build_picker
-from ui.texts import say
+from ui.texts import say, say_or
+from ui.texts.notes import in_language, in_parts
 from wanvideo.checkpoint.folders import describe_folder, model_names
 from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.lora_files import lora_names
@@ -37,11 +38,14 @@ MEMORY = (
 )
 # How the products are computed, for those who look for the last percent or for a fault.
 ADVANCED = (
+    "compile",
     "fuse_qkv_projections",
     "rms_norm_function",
     "use_tf32",
     "use_cublas_gemm",
     "force_contiguous_tensors",
+    "step_cache",
+    "step_cache_threshold",
 )
 
 
@@ -51,6 +55,7 @@ class ModelSettingsTab:
 
     widgets: Mapping[str, tuple[Widget, ...]]
     picker: PresetPicker
+    reset: gr.Button
     unload: gr.Button
     plan: gr.HTML
     found: gr.HTML
@@ -62,6 +67,7 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=340):
             picker = build_picker(machine)
+            reset = gr.Button(say("reset_options"), size="sm", elem_id="reset-options")
             widgets["model"] = build_field("model")
             widgets["base_precision"] = build_field("base_precision")
             widgets["quantization"] = build_field("quantization")
@@ -83,7 +89,9 @@ def build_model_settings(machine: Hardware) -> ModelSettingsTab:
             found = gr.HTML(elem_id="found")
             gr.HTML(quantization_guide(machine))
             gr.HTML(attention_guide(machine))
-    return ModelSettingsTab(widgets=widgets, picker=picker, unload=unload, plan=plan, found=found)
+    return ModelSettingsTab(
+        widgets=widgets, picker=picker, reset=reset, unload=unload, plan=plan, found=found
+    )
 
 
 def _build_rows(rows: Iterable[Iterable[str]]) -> dict[str, tuple[Widget, ...]]:
@@ -98,7 +106,7 @@ def attention_guide(machine: Hardware) -> str:
     """Every backend with whether it runs here, and if not, why."""
     proofs = read_proofs(machine).attention
     rows = [
-        (row.name, row.label, obstacle(row, machine, proofs) or say("usable"))
+        (row.name, label_of(row), in_language(obstacle(row, machine, proofs) or say("usable")))
         for row in attention_backends().values()
     ]
     return card(say("guide_attention"), table(rows, say("guide_columns").split("|")), "guide")
@@ -108,7 +116,12 @@ def quantization_guide(machine: Hardware) -> str:
     """Every mode with its storage, and whether it runs here."""
     proofs = read_proofs(machine).quantization
     rows = [
-        (row.name, row.label, f"{row.bytes_per_weight:g}", obstacle(row, machine, proofs) or say("usable"))
+        (
+            row.name,
+            label_of(row),
+            f"{row.bytes_per_weight:g}",
+            in_language(obstacle(row, machine, proofs) or say("usable")),
+        )
         for row in quantization_modes().values()
     ]
     return card(say("guide_quantization"), table(rows, say("guide_columns_bytes").split("|")), "guide")
@@ -119,8 +132,12 @@ def plan_card(plan: GenerationPlan | None) -> str:
     if plan is None:
         return card(say("plan"), f"<p class='hint'>{say('plan_none')}</p>")
     lines = dict(describe_plan(plan))
-    rows = [(name, text) for name, text in lines.items() if name not in ("output", "seed") and name[0] != " "]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in plan.notes)
+    rows = [
+        (say_or(f"plan_{name}", name), in_parts(text))
+        for name, text in lines.items()
+        if name not in ("output", "seed") and name[0] != " "
+    ]
+    notes = "".join(f"<li>{escape(in_language(note))}</li>" for note in plan.notes)
     return card(say("plan"), table(rows) + (f"<ul class='notes'>{notes}</ul>" if notes else ""))
 
 
@@ -179,7 +196,7 @@ def found_card(found: Iterable[CheckpointFacts], refused: Iterable[Refusal]) -> 
 
 
 def _kind(facts: CheckpointFacts) -> str:
-    kind = facts.component.replace("_", " ")
+    kind = say_or(f"part_{facts.component}", facts.component.replace("_", " "))
     return f"{kind}, {facts.task_hint}" if facts.task_hint else kind
 
 

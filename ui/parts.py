@@ -1,7 +1,7 @@
 """The page's parts by name: what every event is given."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ui.fields import Form, Values, collect
@@ -14,7 +14,9 @@ from ui.workflow import WorkflowPart
 from wanvideo.checkpoint.folders import model_names
 from wanvideo.errors import UserError
 from wanvideo.hardware import Hardware
+from wanvideo.jobs.forms import FormStore
 from wanvideo.jobs.store import JobStore
+from wanvideo.live_meter import LiveMeter
 from wanvideo.request import GenerationRequest, RuntimeOptions, read_options, read_request, split_settings
 
 
@@ -31,6 +33,7 @@ class Page:
     """Everything that events connect. `folders` are the option fields that only start flags set."""
 
     store: JobStore
+    forms: FormStore
     folders: Mapping[str, str]
     machine: Hardware
     form: Form
@@ -41,6 +44,7 @@ class Page:
     tabs: Any
     gallery: GalleryTab
     system: SystemTab
+    meter: LiveMeter = field(default_factory=LiveMeter)
 
     def read(self, values: Values) -> tuple[GenerationRequest, RuntimeOptions]:
         """The widgets as request and options. Raises UserError."""

@@ -11,7 +11,15 @@ from ui.cards import as_sentence
 from ui.fields import Values, collect, is_for, shown_values
 from ui.forecast import Updates
 from ui.parts import Installed, Page
-from ui.presets import every_preset, find_preset, is_own, own_folder, preset_card, preset_choices
+from ui.presets import (
+    every_preset,
+    find_preset,
+    is_own,
+    own_folder,
+    preset_card,
+    preset_choices,
+    preset_words,
+)
 from ui.texts import say
 from wanvideo.errors import UserError
 from wanvideo.fields import LoraChoice
@@ -21,7 +29,7 @@ from wanvideo.recommended import recommended_preset
 
 # What a preset of one's own leaves out: the inputs of one video.
 INPUTS = {"task", "prompt", "image", "end_image", "video", "audio", "audio_order", "speaker_boxes"}
-INPUTS |= {"seed", "count"}
+INPUTS |= {"seed", "count", "extends"}
 LENGTHS = ("num_frames", "seconds")  # two ways to say one thing
 
 
@@ -82,7 +90,7 @@ def apply_preset(page: Page, values: Values) -> Updates:
     for field, value in named.items():
         if field in page.form.widgets and is_for(field, task):
             updates |= dict(zip(page.form.widgets[field], shown_values(field, value), strict=True))
-    gr.Info(say("preset_applied", preset=preset.label), duration=4)
+    gr.Info(say("preset_applied", preset=preset_words(preset)["label"]), duration=4)
     return updates
 
 
@@ -129,7 +137,7 @@ def save_own(page: Page, values: Values) -> Updates:
     except UserError as error:
         gr.Warning(as_sentence(str(error)))
         return {picker.name: gr.skip()}
-    gr.Info(say("preset_saved", preset=preset.label), duration=4)
+    gr.Info(say("preset_saved", preset=preset_words(preset)["label"]), duration=4)
     return {**show_choices(page, preset.name, task), picker.name: ""}
 
 

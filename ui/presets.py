@@ -9,8 +9,10 @@ from typing import Any
 import gradio as gr
 
 from ui.cards import as_sentence, table
-from ui.fields import START_TASK, TABLE, is_for
+from ui.fields import START_TASK, TABLE, is_for, label_of
+from ui.language import current_language
 from ui.texts import say
+from ui.texts.notes import in_language
 from wanvideo.downloads.added_folders import config_folder
 from wanvideo.errors import UserError
 from wanvideo.fallback import AUTO
@@ -82,16 +84,23 @@ def preset_choices(presets: Iterable[Preset], machine: Hardware, task: str) -> l
 
 def _shown(preset: Preset, *, is_best: bool) -> str:
     group = say("preset_best") if is_best else say(f"preset_group_{preset.group}")
-    return f"{group} · {preset.label}"
+    return f"{group} · {preset_words(preset)['label']}"
+
+
+def preset_words(preset: Preset) -> dict[str, str]:
+    """Label, description and hint in the visitor's language, as far as it has them."""
+    english = {"label": preset.label, "description": preset.description, "hint": preset.hint}
+    return {**english, **preset.words.get(current_language(), {})}
 
 
 def preset_card(preset: Preset, machine: Hardware, task: str) -> str:
     """What it is for, why it is recommended, which file it needs and what it fills in."""
     best = recommended_preset(machine, task)
-    lines = [preset.description, preset.hint]
+    words = preset_words(preset)
+    lines = [words["description"], words["hint"]]
     body = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
     if preset.name == best.name:
-        reason = say("preset_reason", reason=best.reason)
+        reason = say("preset_reason", reason=in_language(best.reason))
         body = f"<p class='reason'>{escape(reason)}</p>{body}"
     file = needed_file(task, preset.named(task).get("num_inference_steps"))
     if file is not None:
@@ -103,7 +112,7 @@ def preset_card(preset: Preset, machine: Hardware, task: str) -> str:
 def _filled(preset: Preset, task: str) -> str:
     """Label and value of each field it names, as the page has them."""
     named = preset.named(task).items()
-    return table((TABLE[name].label, _in_words(value)) for name, value in named if is_for(name, task))
+    return table((label_of(TABLE[name]), _in_words(value)) for name, value in named if is_for(name, task))
 
 
 def _in_words(value: Any) -> str:

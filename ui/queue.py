@@ -1,19 +1,24 @@
 """The queue: a row for each job with what can be done with it, and what a click does."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from html import escape
 from typing import Any, TypeAlias
+
+import gradio as gr
 
 from ui.cards import card, duration, has_card, subtitle_of, title_of
 from ui.texts import say
 from wanvideo.jobs.job import DONE, FAILED, PAUSED, QUEUED, RUNNING, STOPPED, Job
 from wanvideo.jobs.orders import DOWN, UP, copy_job, move_job, pause_job, resume_job, retry_job
 from wanvideo.jobs.store import JobStore
+from wanvideo.plan import GenerationPlan
+from wanvideo.request import RuntimeOptions
 
 Order: TypeAlias = Callable[[JobStore, int], object]
 
-SHOW, EDIT, REUSE = "show", "edit", "reuse"  # of the page alone; the others are orders to the queue
+# Of the page alone; the others are orders to the queue.
+SHOW, EDIT, REUSE, REUSE_SEED = "show", "edit", "reuse", "reuse_seed"
 ORDERS: Mapping[str, Order] = {
     "up": partial(move_job, where=UP),
     "down": partial(move_job, where=DOWN),
@@ -23,14 +28,21 @@ ORDERS: Mapping[str, Order] = {
     "copy": copy_job,
     "cancel": JobStore.request_stop,
 }
-SIGNS: Mapping[str, str] = {"up": "↑", "down": "↓", "pause": "❚❚", "resume": "▶", "cancel": "✕"}  # for a word
+SIGNS: Mapping[str, str] = {  # for a word
+    "up": "↑",
+    "down": "↓",
+    "pause": "❚❚",
+    "resume": "▶",
+    "cancel": "✕",
+    REUSE_SEED: "⚄",
+}
 ACTIONS: Mapping[str, tuple[str, ...]] = {
     QUEUED: ("up", "down", EDIT, "pause", "cancel"),
     PAUSED: ("up", "down", EDIT, "resume", "cancel"),
     RUNNING: ("pause", "cancel"),
-    DONE: (SHOW, REUSE, "copy"),
-    FAILED: (SHOW, REUSE, "retry"),
-    STOPPED: (SHOW, REUSE, "retry"),
+    DONE: (SHOW, REUSE, REUSE_SEED, "copy"),
+    FAILED: (SHOW, REUSE, REUSE_SEED, "retry"),
+    STOPPED: (SHOW, REUSE, REUSE_SEED, "retry"),
 }
 
 
@@ -83,9 +95,16 @@ def carry_out(store: JobStore, action: str, job_id: int) -> None:
     ORDERS[action](store, job_id)
 
 
+def add_plans(store: JobStore, plans: Iterable[GenerationPlan], options: RuntimeOptions) -> None:
+    """A job for each plan, at the end; a toast tells their numbers."""
+    numbers = [store.add(plan.request, options) for plan in plans]
+    key = "queued_one" if len(numbers) == 1 else "queued_many"
+    gr.Info(say(key, first=numbers[0], last=numbers[-1]), duration=4)
+
+
 def row_of(event: Any) -> tuple[str, int]:
     """(action, number of the job) of a click in the card; what is no such thing is refused with KeyError."""
     action = str(event.action)
-    if action not in (SHOW, EDIT, REUSE, *ORDERS):
+    if action not in (SHOW, EDIT, REUSE, REUSE_SEED, *ORDERS):
         raise KeyError(action)
     return action, int(event.job)

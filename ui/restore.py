@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from ui.cards import as_sentence
 from ui.fields import HIDDEN, START_TASK, TABLE, is_for, name_choices, shown_values
@@ -97,15 +98,15 @@ def _updates(page: Page, values: Mapping[str, Any]) -> Updates:
 
 def _what_is_here(page: Page, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The values that the form can take, and the names of what it can't: files, models, LoRAs, samplers."""
-    known, lost = _installed(page), list[str]()
-    roots = [Path(read_options(page.folders).output_dir).resolve(), EXAMPLES.resolve()]
+    known, lost = find_installed(page), list[str]()
+    roots = served_folders(page)
     kept = dict(values)
     for name, value in values.items():
         kind = TABLE[name].kind
         if kind == "path" and value is not None:
-            kept[name] = value if _is_served(value, roots) else None
+            kept[name] = value if is_served(value, roots) else None
         elif kind == "paths":
-            kept[name] = tuple(path if _is_served(path, roots) else None for path in value)
+            kept[name] = tuple(path if is_served(path, roots) else None for path in value)
             lost += [base_name(path) for path in value if path not in kept[name]]
         elif kind == "loras":
             found = [(lora, _match(lora.file, known.loras)) for lora in value]
@@ -120,7 +121,8 @@ def _what_is_here(page: Page, values: Mapping[str, Any]) -> tuple[dict[str, Any]
     return kept, lost
 
 
-def _installed(page: Page) -> Installed:
+def find_installed(page: Page) -> Installed:
+    """What lies in the model folders; nothing, and a toast, where they can't be read."""
     try:
         return page.read_folders()
     except UserError as error:
@@ -134,7 +136,13 @@ def _match(name: str, known: Sequence[str]) -> str | None:
     return name if name in known else next((k for k in known if PurePosixPath(k).name in wanted), None)
 
 
-def _is_served(path: str, roots: Iterable[Path]) -> bool:
+def served_folders(page: Page) -> list[Path]:
+    """Those whose files the page may show: results, uploads, the examples."""
+    places = (Path(read_options(page.folders).output_dir), Path(get_upload_folder()), EXAMPLES)
+    return [place.resolve() for place in places]
+
+
+def is_served(path: str, roots: Iterable[Path]) -> bool:
     """Whether the page may show this file: an upload or a result, or one of the examples."""
     file = Path(path)
     if not file.is_absolute() or not file.is_file():

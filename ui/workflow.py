@@ -7,7 +7,7 @@ from html import escape
 import gradio as gr
 
 from ui.cards import as_sentence, card, table
-from ui.fields import MOST_LORAS, TABLE
+from ui.fields import MOST_LORAS, TABLE, label_of
 from ui.texts import say
 from wanvideo.workflow.document import SUFFIXES
 from wanvideo.workflow.report import (
@@ -94,4 +94,4 @@ def _value(line: Line) -> str:
 
 def _detail(line: Line) -> str:
     """A taken value has the name of its field, which the page calls by its label."""
-    return TABLE[line.detail].label if line.outcome == TAKEN and line.detail in TABLE else line.detail
+    return label_of(TABLE[line.detail]) if line.outcome == TAKEN and line.detail in TABLE else line.detail

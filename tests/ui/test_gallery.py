@@ -14,7 +14,7 @@ import pytest
 from tests.test_library import REQUEST, write_video
 from tests.tiny_models import write_tiny_models
 from tests.ui.test_fields import CPU, start_values
-from ui.fields import collect, is_for
+from ui.fields import HIDDEN, collect, is_for
 from ui.gallery import NO_CHOICE, settings_card, shelf_html, size_words
 from ui.gallery_events import delete_chosen, reuse, reuse_options, show_chosen, show_shelf, use_last_frame
 from ui.generation import EXAMPLES
@@ -263,7 +263,7 @@ def test_options_of_a_job_come_back_whole(page: Page, output: Path) -> None:
     settings = collect(page.form, values_in(page, updates))
     assert settings["attention"] == "sdpa" and settings["use_tf32"] and settings["blocks_to_swap"] == "20"
     named = {name for name in page.form.widgets if page.form.widgets[name][0] in updates}
-    assert named == set(OPTION_FIELDS) - {"output_dir", "models_dir"}
+    assert named == set(OPTION_FIELDS) - set(HIDDEN)
     assert updates[page.tabs].selected == "models"
 
 

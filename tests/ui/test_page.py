@@ -1,6 +1,5 @@
 """The page as a visitor meets it: built, watched, used, started. Without a browser."""
 
-import re
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -235,46 +234,6 @@ def test_the_page_opens_no_model_outside_its_folders(
     assert not page.form["model"].allow_custom_value
 
 
-def test_every_language_has_every_sentence() -> None:
-    for language in texts.LANGUAGES.values():
-        assert set(language) == set(texts.ENGLISH)
-
-
 @pytest.mark.skipif(not EXAMPLES_FOLDER.exists(), reason="no examples are bundled")
 def test_every_example_has_its_files() -> None:
     assert len(example_rows(EXAMPLES_FOLDER)) == len(EXAMPLES)
-
-
-def test_every_sentence_is_there_and_none_is_left_over() -> None:
-    code = "\n".join(file.read_text("utf-8") for file in (ROOT / "ui").glob("*.py") if file.stem != "texts")
-    asked = set(re.findall(r"""\bsay\(\s*["']([a-z_]+)["']""", code))
-    assert asked <= set(texts.ENGLISH)
-    made = (
-        "label_",
-        "help_",
-        "stage_",
-        "state_",
-        "task_",
-        "prompt_",
-        "source_note_",
-        "needs_",
-        "live_",
-        "queued_",
-        "audio_order_",
-        "rms_norm_function_",
-        "auto_int_",
-        "load_device_",
-        "vae_tiling_",
-        "preset_group_",
-        "forecast_",
-        "queue_",
-        "workflow_",
-    )
-    assert not {key for key in texts.ENGLISH if key not in asked and not key.startswith(made)}
-
-
-def test_every_stage_that_has_words_happens() -> None:
-    engine = "\n".join(file.read_text("utf-8") for file in (ROOT / "wanvideo").glob("*.py"))
-    worded = {key.removeprefix("stage_") for key in texts.ENGLISH if key.startswith("stage_")}
-    entered = set(re.findall(r"""\b[a-z_]+\("([a-z]+)"\)""", engine))
-    assert worded - entered == {"prepare"}, "prepare is what the page shows before the first stage"

@@ -12,7 +12,7 @@ import pytest
 from tests.tiny_models import write_tiny_models
 from tests.ui.test_fields import CARD, CPU, start_values
 from ui import texts
-from ui.fields import TABLE, collect
+from ui.fields import HIDDEN, TABLE, collect
 from ui.job_events import unload_models
 from ui.page import place_parts
 from ui.parts import Page
@@ -220,7 +220,7 @@ def test_every_group_has_words() -> None:
 
 
 def test_every_memory_option_has_its_place(page: Page) -> None:
-    assert set(OPTION_FIELDS) - set(page.models.widgets) == {"output_dir", "models_dir"}
+    assert set(OPTION_FIELDS) - set(page.models.widgets) == set(HIDDEN)
 
 
 def test_unloading_is_asked_of_the_worker(
