@@ -108,7 +108,9 @@ def test_a_cache_folder_that_cannot_be_written_is_no_fault(models: Path) -> None
 
 
 def test_five_hundred_files_take_seconds(tmp_path: Path) -> None:
-    """LoRA files, as a full folder has them, and some whole models."""
+    """LoRA files, as a full folder has them, and some whole models. Seconds of the processor: others may be
+    at work too.
+    """
     lora = {
         f"diffusion_model.blocks.{block}.self_attn.{letter}.lora_{side}.weight": [4, 8]
         for block in range(30)
@@ -119,11 +121,11 @@ def test_five_hundred_files_take_seconds(tmp_path: Path) -> None:
         write(tmp_path / f"loras/{index}.safetensors", lora)
     for index in range(20):
         write(tmp_path / f"vae/{index}.safetensors", shrunk("wan2_1_vae", 12))
-    start = time.perf_counter()
+    start = time.process_time()
     usable, _ = describe_folder([tmp_path])
-    first = time.perf_counter() - start
-    start = time.perf_counter()
+    first = time.process_time() - start
+    start = time.process_time()
     assert describe_folder([tmp_path])[0] == usable and len(usable) == 500
-    second = time.perf_counter() - start
-    assert first < 30 and second < 10, (first, second)  # 3 s and 0.3 s on an idle machine
+    second = time.process_time() - start
+    assert first < 30 and second < 10, (first, second)  # it takes 3 s and 0.3 s
     assert {facts.component for facts in usable} == {"lora", "vae"}

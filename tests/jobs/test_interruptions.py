@@ -193,7 +193,7 @@ def test_an_error_of_the_card_costs_the_window_and_the_suspect_its_place(
     supervisor.start()
     first = supervisor.pid
     try:
-        wait_for(lambda: get(store, after).state in (DONE, FAILED), 90)
+        wait_for(lambda: get(store, after).state in (DONE, FAILED))
     finally:
         supervisor.stop()
     job = get(store, number)
@@ -285,9 +285,9 @@ def test_a_worker_killed_in_its_second_window_costs_no_bit(
         kept = get(store, number).windows
         stamp = kept[0].stat().st_mtime_ns
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: len(get(store, number).windows) > 1, 90)
+        wait_for(lambda: len(get(store, number).windows) > 1)
         assert len(kept) == 1 and kept[0].stat().st_mtime_ns == stamp, "the first window was not made again"
-        wait_for(lambda: get(store, number).state == DONE, 90)
+        wait_for(lambda: get(store, number).state == DONE)
     finally:
         supervisor.stop()
     assert supervisor.pid != first
@@ -315,7 +315,7 @@ def test_a_page_that_is_killed_takes_its_worker_along_and_the_next_goes_on(
     supervisor = Supervisor(store)
     supervisor.start()
     try:
-        wait_for(lambda: get(store, number).state == DONE, 90)
+        wait_for(lambda: get(store, number).state == DONE)
     finally:
         supervisor.stop()
     assert pictures(get(store, number).result["output"]) == undisturbed(tmp_path, slow, options)

@@ -9,8 +9,12 @@ from wanvideo.jobs.job import Job
 from wanvideo.jobs.store import JobStore
 from wanvideo.jobs.worker import Generate, run_worker
 
+PATIENCE_SECONDS = 240.0  # that a thing may take which happens at all, on a machine with other work
 
-def work(store: JobStore, make: Generate, until: Callable[[], bool], seconds: float = 60) -> None:
+
+def work(
+    store: JobStore, make: Generate, until: Callable[[], bool], seconds: float = PATIENCE_SECONDS
+) -> None:
     """Run a worker in a thread until `until`."""
     leaving = Event()
     keywords = {"generate": make, "name": "w", "leaving": leaving}
@@ -24,7 +28,7 @@ def work(store: JobStore, make: Generate, until: Callable[[], bool], seconds: fl
     assert not thread.is_alive()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "this took too long"
