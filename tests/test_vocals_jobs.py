@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.tiny_models import write_tiny_models
 from tests.tiny_separator import low_pass_model, write_separator
-from wanvideo import conditioning
+from wanvideo import speech_inputs
 from wanvideo.errors import UserError
 from wanvideo.media.sound import load_sound
 from wanvideo.model_cache import ModelCache
@@ -60,13 +60,13 @@ def test_the_encoder_hears_the_voice_and_the_file_keeps_the_mix(
     home: Path, separates: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[torch.Tensor] = []
-    encode = conditioning.encode_speech
+    encode = speech_inputs.encode_speech
 
     def listening(model: Any, samples: torch.Tensor, frames: int) -> torch.Tensor:
         heard.append(samples)
         return encode(model, samples, frames)
 
-    monkeypatch.setattr(conditioning, "encode_speech", listening)
+    monkeypatch.setattr(speech_inputs, "encode_speech", listening)
     monkeypatch.setattr(vocal_separator, "PIECE", 44_100)
     plan = plan_of(home, separator=True, separate_vocals=separates, num_frames=5)
     result = generate(replace(plan, output=home / "out" / f"{separates}.mp4"), ModelCache())
@@ -91,7 +91,7 @@ def test_it_is_loaded_once_and_gone_before_the_windows(
         if event.stage == "denoise":
             assert lent and all(model() is None for model in lent)
 
-    monkeypatch.setattr(conditioning, "vocals_as_speech", separate)
+    monkeypatch.setattr(speech_inputs, "vocals_as_speech", separate)
     monkeypatch.setattr(vocal_separator, "PIECE", 44_100)
     speech = [str(home / "speech.wav")] * 2
     plan = plan_of(home, separator=True, separate_vocals=True, audio=speech)

@@ -115,7 +115,8 @@ def build_generation() -> GenerationTab:
         with gr.Column(scale=5, min_width=340):
             inputs = _build_inputs(widgets)
             widgets["prompt"] = build_field("prompt")
-            sizes = build_sizes()
+            with gr.Row():  # a box of its own
+                sizes = build_sizes()
             dice = _build_size(widgets)
             negative, rows = _build_sampling(widgets)
             batch = build_batch()

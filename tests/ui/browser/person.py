@@ -23,6 +23,17 @@ PLAY = """async (video) => {
   video.pause();
   return [video.duration, video.readyState, video.currentTime, video.videoWidth];
 }"""
+# The page clips what is too wide, so its own width tells nothing. What scrolls by itself may be wider inside.
+SPILLS = """() => {
+  const page = document.scrollingElement;
+  const scrolls = (part) =>
+    part && (/auto|scroll/.test(getComputedStyle(part).overflowX) || scrolls(part.parentElement));
+  const isOut = (part) => part.offsetParent && part.getBoundingClientRect().right > innerWidth + 1;
+  const isSeen = (part) => !part.closest('[aria-hidden=true]') && !scrolls(part.parentElement);
+  const parts = [...document.querySelectorAll('main *')].filter((part) => isOut(part) && isSeen(part));
+  if (page.scrollWidth > innerWidth) parts.push(page);
+  return parts.map((part) => part.outerHTML.slice(0, 120));
+}"""
 # Left pages and players that seek break off what they were reading: no fault of the page.
 BROKEN_OFF = "net::ERR_ABORTED"
 # What a player shows of a running job leaves with the next window or the end of the job, maybe just as the
@@ -199,9 +210,9 @@ class Person:
         self.page.wait_for_function("video => video.readyState >= 3", arg=video.element_handle())
         return Film(*video.evaluate(PLAY))
 
-    def is_wider_than_the_window(self) -> bool:
-        """Whether the page must be moved sideways to be read."""
-        return bool(self.page.evaluate("document.scrollingElement.scrollWidth > innerWidth"))
+    def spills_over(self) -> list[str]:
+        """What reaches beyond the window's right edge, or makes the page wider than it."""
+        return list(self.page.evaluate(SPILLS))
 
 
 def _complaint(said: "ConsoleMessage") -> list[str]:

@@ -137,7 +137,7 @@ def test_what_the_model_sees_is_shown(drawing: Drawing) -> None:
 
 def test_fingers_draw_on_a_phone(visit: Visit, tiny_studio: Studio) -> None:
     phone = Drawing(visit(tiny_studio, viewport={"width": 390, "height": 800}, has_touch=True))
-    assert not phone.person.is_wider_than_the_window()
+    assert not phone.person.spills_over()
     session = phone.page.context.new_cdp_session(phone.page)
     for kind, place in (("Start", (64, 96)), ("Move", (150, 200)), ("Move", (224, 320)), ("End", None)):
         points = [dict(zip("xy", phone.point(*place), strict=True))] if place else []

@@ -54,7 +54,7 @@ def test_every_tab_fills_and_fits_its_window(
     for number, filled in FILLED.items():
         person.tab(number)
         person.page.locator(filled).first.wait_for()
-        assert not person.is_wider_than_the_window(), f"tab {number} at {width} pixels"
+        assert not person.spills_over(), f"tab {number} at {width} pixels"
 
 
 def test_the_language_is_switched_with_the_form_kept_and_a_job_running(tiny: Person) -> None:
