@@ -67,7 +67,7 @@ def _memory(plan: GenerationPlan) -> Iterator[str]:
 def _time(forecast: Forecast) -> str:
     if forecast.calibrated:
         return f"about {duration(forecast.seconds)}"
-    return f"about {duration(forecast.seconds)}, uncalibrated: a guess until `calibrate` or a job has run"
+    return f"about {duration(forecast.seconds)}, uncalibrated: a guess until calibrate or a job has run"
 
 
 def duration(seconds: float) -> str:
