@@ -26,10 +26,7 @@ OPTIONS, LAST = "options", "last"  # what is kept beside one form for each task
 FILES = (gr.Image, gr.Audio, gr.Video)
 INPUT_KINDS = ("path", "paths", "boxes")
 INPUT_WORDS = ("prompt", "audio_order")
-NO_FILE = {
-    "model": "model_automatic",
-    "loras": "lora_none",
-}  # fields that name files, and their words for none
+NO_FILE = {"model": "model_automatic", "loras": "lora_none"}  # fields that name files: their words for none
 
 
 def request_names(page: Page, task: str) -> list[str]:

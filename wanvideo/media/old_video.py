@@ -17,10 +17,7 @@ from wanvideo.media.frames import read_frames
 from wanvideo.media.input_file import CONTAINER_OPTIONS, VIDEOS, open_container, refusal
 from wanvideo.media.probe import VideoFacts, probe_sound, probe_video, video_stream
 
-LARGEST, FASTEST = (
-    4096,
-    120,
-)  # pixels a side, frames a second: as large and as fast as a video can be asked for
+LARGEST, FASTEST = 4096, 120  # pixels a side, frames a second: the most that can be asked for
 UNEVEN = 0.4  # of a frame's time: a frame farther from its place is not one of an even rate
 
 Coding = tuple[str, bytes, int]  # codec, parameter sets, rotation in degrees
