@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.ui.test_page import models, page, values  # noqa: F401  # fixtures
 from ui.attention_now import attention_list, switch_now
 from ui.cards import live_card, running_job
 from ui.fields import name_choices
@@ -21,7 +20,7 @@ from wanvideo.registry import attention_backends
 from wanvideo.request import GenerationRequest, RuntimeOptions
 
 
-def begin(page: Page, window: int = 0, windows: int = 3) -> Job:  # noqa: F811
+def begin(page: Page, window: int = 0, windows: int = 3) -> Job:
     number = page.store.add(GenerationRequest(prompt="a", seed=1), RuntimeOptions())
     job = page.store.claim("w")
     assert job is not None and job.id == number
@@ -30,7 +29,7 @@ def begin(page: Page, window: int = 0, windows: int = 3) -> Job:  # noqa: F811
     return running(page)
 
 
-def running(page: Page) -> Job:  # noqa: F811
+def running(page: Page) -> Job:
     job = running_job(page.store.list())
     assert job is not None
     return job
@@ -41,7 +40,7 @@ def choices(html: str) -> dict[str, str]:
     return dict(re.findall(r"<option value='(\w+)'( selected| disabled|)>", html))
 
 
-def choose(page: Page, job: Job, name: str) -> None:  # noqa: F811
+def choose(page: Page, job: Job, name: str) -> None:
     switch_now(page, SimpleNamespace(job=job.id, name=name))
 
 
@@ -53,7 +52,7 @@ def toasts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-def test_every_backend_is_there_and_what_can_t_run_tells_why(page: Page) -> None:  # noqa: F811
+def test_every_backend_is_there_and_what_can_t_run_tells_why(page: Page) -> None:
     html = attention_list(page, begin(page))
     found = choices(html)
     assert list(found) == [name for _, name in name_choices("attention")]
@@ -66,16 +65,16 @@ def test_every_backend_is_there_and_what_can_t_run_tells_why(page: Page) -> None
 
 
 @pytest.mark.parametrize(("window", "windows"), [(0, 1), (2, 3)])
-def test_a_job_without_a_window_to_come_has_no_list(page: Page, window: int, windows: int) -> None:  # noqa: F811
+def test_a_job_without_a_window_to_come_has_no_list(page: Page, window: int, windows: int) -> None:
     assert attention_list(page, None) == attention_list(page, begin(page, window, windows)) == ""
 
 
-def test_a_job_that_leaves_has_no_list(page: Page) -> None:  # noqa: F811
+def test_a_job_that_leaves_has_no_list(page: Page) -> None:
     page.store.request_stop(begin(page).id)
     assert attention_list(page, running(page)) == ""
 
 
-def test_a_choice_is_an_order_and_is_told(page: Page, toasts: list[str]) -> None:  # noqa: F811
+def test_a_choice_is_an_order_and_is_told(page: Page, toasts: list[str]) -> None:
     job = begin(page)
     choose(page, job, "flash_attn_2")
     assert running(page).attention == "flash_attn_2"
@@ -84,7 +83,7 @@ def test_a_choice_is_an_order_and_is_told(page: Page, toasts: list[str]) -> None
 
 
 @pytest.mark.parametrize("name", ["nothing_like_it", "sdpa"])
-def test_what_can_t_be_is_told(page: Page, toasts: list[str], name: str) -> None:  # noqa: F811
+def test_what_can_t_be_is_told(page: Page, toasts: list[str], name: str) -> None:
     job = begin(page)
     if name == "sdpa":
         page.store.finish(job, {"output": "a.mp4"})
@@ -94,7 +93,7 @@ def test_what_can_t_be_is_told(page: Page, toasts: list[str], name: str) -> None
     assert len(toasts) == 1 and toasts[0] != say("live_attention_set", name=name)
 
 
-def test_the_list_and_the_notes_are_on_the_page(page: Page) -> None:  # noqa: F811
+def test_the_list_and_the_notes_are_on_the_page(page: Page) -> None:
     job = begin(page)
     page.store.note(job, "from window 2 on with sdpa, as was asked")
     updates: dict[Any, Any] = look_at_jobs(page, gr.State(), dict(NOTHING_SEEN))

@@ -7,7 +7,6 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from tests.ui.test_page import models, page, values  # noqa: F401  # fixtures
 from ui.batch import MOST_VIDEOS, Batch, combinations, read_batch, read_seeds
 from ui.batch_events import add_batch, foresee, is_batch
 from ui.parts import Page
@@ -29,7 +28,7 @@ def pictures(folder: Path, *names: str) -> list[str]:
     return [str(folder / name) for name in names]
 
 
-def given(page: Page, values: Form, **batch: Any) -> Form:  # noqa: F811
+def given(page: Page, values: Form, **batch: Any) -> Form:
     part = page.generation.batch
     return values | {getattr(part, name): value for name, value in batch.items()}
 
@@ -94,7 +93,7 @@ def test_each_video_has_a_name_of_its_own() -> None:
     assert len(set(names)) == 8 and names[0] == f"a.png + 1.wav + x + {say('batch_seed', seed=5)}"
 
 
-def test_only_what_the_task_has_is_read(page: Page, values: Form) -> None:  # noqa: F811
+def test_only_what_the_task_has_is_read(page: Page, values: Form) -> None:
     part = page.generation.batch
     form = given(page, values, files=["a.PNG", "1.WAV"], prompts="one\n\n two ")
     assert read_batch(part, form, TALK) == Batch(
@@ -108,8 +107,8 @@ def test_only_what_the_task_has_is_read(page: Page, values: Form) -> None:  # no
 
 
 def test_each_combination_becomes_a_job(
-    page: Page,  # noqa: F811
-    values: Form,  # noqa: F811
+    page: Page,
+    values: Form,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     form = given(page, values, prompts="a red ball\na blue ball", seeds="3, 4")
@@ -120,7 +119,7 @@ def test_each_combination_becomes_a_job(
     assert set(emptied) == set(page.generation.batch.widgets)
 
 
-def test_variations_of_each_are_drawn_seeds(page: Page, values: Form) -> None:  # noqa: F811
+def test_variations_of_each_are_drawn_seeds(page: Page, values: Form) -> None:
     form = given(page, values | {page.form["count"]: 2}, prompts="one\ntwo")
     add_batch(page, form)
     seeds = [job.request["seed"] for job in page.store.list()]
@@ -128,8 +127,8 @@ def test_variations_of_each_are_drawn_seeds(page: Page, values: Form) -> None:  
 
 
 def test_a_refused_one_is_named_and_the_others_go_in(
-    page: Page,  # noqa: F811
-    values: Form,  # noqa: F811
+    page: Page,
+    values: Form,
     tmp_path: Path,
 ) -> None:
     files = pictures(tmp_path, "good.png", "fine.png")
@@ -145,8 +144,8 @@ def test_a_refused_one_is_named_and_the_others_go_in(
 
 
 def test_what_the_queue_refuses_is_named_too(
-    page: Page,  # noqa: F811
-    values: Form,  # noqa: F811
+    page: Page,
+    values: Form,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object) -> int:
@@ -157,7 +156,7 @@ def test_what_the_queue_refuses_is_named_too(
         assert add_batch(page, given(page, values, prompts="one")) == {}
 
 
-def test_the_forecast_says_how_many_and_how_long(page: Page, values: Form) -> None:  # noqa: F811
+def test_the_forecast_says_how_many_and_how_long(page: Page, values: Form) -> None:
     def line(**batch: Any) -> str:
         return str(foresee(page, given(page, values, **batch))[page.generation.forecast])
 
@@ -168,8 +167,8 @@ def test_the_forecast_says_how_many_and_how_long(page: Page, values: Form) -> No
 
 
 def test_pictures_of_the_batch_need_none_in_the_form(
-    page: Page,  # noqa: F811
-    values: Form,  # noqa: F811
+    page: Page,
+    values: Form,
     tmp_path: Path,
 ) -> None:
     form = values | {page.form["task"]: IMAGE_TO_VIDEO, page.form["model"]: "tiny_i2v"}
@@ -179,7 +178,7 @@ def test_pictures_of_the_batch_need_none_in_the_form(
     assert "3 videos" in said and "missing.png" in said
 
 
-def test_an_incomplete_form_is_not_queued(page: Page, values: Form) -> None:  # noqa: F811
+def test_an_incomplete_form_is_not_queued(page: Page, values: Form) -> None:
     form = given(page, values | {page.form["prompt"]: ""}, seeds="1, 2")
     with pytest.warns(UserWarning, match=say("needs_text_to_video")):
         assert add_batch(page, form) == {}

@@ -11,17 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tiny_models import write_tiny_models
-from tests.ui.test_fields import CPU, start_values
+from tests.ui.test_fields import start_values
 from ui import texts
 from ui.box_events import clear_boxes, planned_size, show_boxes
 from ui.boxes import Source, boxes_html, boxes_state, load_source, read_boxes, seen_rows
 from ui.fields import shown_values
 from ui.generation import EXAMPLES
-from ui.page import place_parts
 from ui.parts import Page
 from wanvideo.geometry import speaker_halves, visible_part
-from wanvideo.jobs.store import JobStore
 from wanvideo.window_tensors import latent_masks, speaker_masks, token_masks
 
 PAIR = str(EXAMPLES / "pair.png")
@@ -35,18 +32,6 @@ CASES = [
     ((333, 217), (96, 64), [(0, 0, 217, 333), (10.7, 20.2, 60.9, 90.5)]),
     ((90, 60), (208, 48), []),
 ]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def page(tmp_path: Path, models: Path) -> Page:
-    folders = {"output_dir": str(tmp_path / "out"), "models_dir": str(models)}
-    with gr.Blocks():
-        return place_parts(JobStore(tmp_path / "queue.sqlite"), folders, CPU)
 
 
 @pytest.fixture

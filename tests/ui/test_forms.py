@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from tests.ui.test_fields import start_values
-from tests.ui.test_page import models, page, values  # noqa: F401  # fixtures
 from ui import forms
 from ui.events import switch_task
 from ui.fields import START_TASK, collect, shown_values
@@ -29,14 +28,14 @@ from wanvideo.request import IMAGE_TO_VIDEO, TALK, TASKS, TEXT_TO_VIDEO
 Form = dict[Any, Any]
 
 
-def holding(page: Page, task: str, switched_to: str | None = None) -> Form:  # noqa: F811
+def holding(page: Page, task: str, switched_to: str | None = None) -> Form:
     """The untouched form of a task; `switched_to`: where the switch stands already."""
     return start_values(page.form) | dict(
         zip(page.form.widgets["task"], (switched_to or task, task), strict=True)
     )
 
 
-def other_value(page: Page, widget: Any, place: int) -> Any:  # noqa: F811
+def other_value(page: Page, widget: Any, place: int) -> Any:
     """Something else than the widget begins with."""
     if isinstance(widget, gr.Checkbox):
         return not widget.value
@@ -69,7 +68,7 @@ def test_parts_are_kept_for_each_owner_and_over_a_restart(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_field_comes_back(page: Page, task: str) -> None:  # noqa: F811
+def test_every_field_comes_back(page: Page, task: str) -> None:
     names = [*request_names(page, task), *option_names(page)]
     widgets = [widget for name in names for widget in page.form.widgets[name]]
     changed = {widget: other_value(page, widget, place) for place, widget in enumerate(widgets)}
@@ -79,19 +78,19 @@ def test_every_field_comes_back(page: Page, task: str) -> None:  # noqa: F811
     assert [shown(updates, widget) for widget in page.form.widgets["task"]] == [task, task]
 
 
-def test_the_whole_form_is_somewhere(page: Page) -> None:  # noqa: F811
+def test_the_whole_form_is_somewhere(page: Page) -> None:
     kept = {name for task in TASKS for name in request_names(page, task)} | {*option_names(page), "task"}
     assert kept == set(page.form.widgets)
 
 
-def test_a_page_that_has_not_got_its_form_keeps_nothing(page: Page) -> None:  # noqa: F811
+def test_a_page_that_has_not_got_its_form_keeps_nothing(page: Page) -> None:
     keep_form(page, start_values(page.form))
     assert page.forms.read("") == {}
     updates = open_form(page)
     assert [shown(updates, widget) for widget in page.form.widgets["task"]] == [START_TASK] * 2
 
 
-def test_each_task_has_its_own_form(page: Page) -> None:  # noqa: F811
+def test_each_task_has_its_own_form(page: Page) -> None:
     width, prompt = page.form["width"], page.form["prompt"]
     keep_form(page, holding(page, TALK) | {width: "96", prompt: "one"})
     keep_form(page, holding(page, TEXT_TO_VIDEO) | {width: "64", prompt: "two"})
@@ -102,14 +101,14 @@ def test_each_task_has_its_own_form(page: Page) -> None:  # noqa: F811
     assert (shown(back, width), shown(back, prompt)) == ("64", "two")
 
 
-def test_what_was_typed_last_is_kept_by_the_switch(page: Page) -> None:  # noqa: F811
+def test_what_was_typed_last_is_kept_by_the_switch(page: Page) -> None:
     switch_task(page, holding(page, TALK, IMAGE_TO_VIDEO) | {page.form["prompt"]: "just typed"})
     kept = page.forms.read("")
     assert kept[TALK]["prompt"] == ["just typed"] and IMAGE_TO_VIDEO not in kept
     assert kept["last"] == {"task": IMAGE_TO_VIDEO}
 
 
-def test_the_first_time_inputs_come_along_and_settings_begin(page: Page) -> None:  # noqa: F811
+def test_the_first_time_inputs_come_along_and_settings_begin(page: Page) -> None:
     typed = {page.form["prompt"]: "a ball", page.form["num_inference_steps"]: "4"}
     updates = switch_task(page, holding(page, TALK, TEXT_TO_VIDEO) | typed)
     assert "value" not in updates[page.form["prompt"]]
@@ -117,7 +116,7 @@ def test_the_first_time_inputs_come_along_and_settings_begin(page: Page) -> None
     assert shown(updates, page.form.widgets["task"][1]) == TEXT_TO_VIDEO
 
 
-def test_a_form_that_comes_with_its_task_stays(page: Page) -> None:  # noqa: F811
+def test_a_form_that_comes_with_its_task_stays(page: Page) -> None:
     keep_form(page, holding(page, TEXT_TO_VIDEO) | {page.form["prompt"]: "kept"})
     settings = VideoSettings(
         request={"task": TEXT_TO_VIDEO, "prompt": "reused"}, options={}, effective={}, notes=()
@@ -131,7 +130,7 @@ def test_a_form_that_comes_with_its_task_stays(page: Page) -> None:  # noqa: F81
     assert page.forms.read("")[TEXT_TO_VIDEO]["prompt"] == ["reused"]
 
 
-def test_a_visitor_sees_only_his_own(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_visitor_sees_only_his_own(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("owner", "guest"):
         monkeypatch.setattr(forms, "current_visitor", lambda name=name: name)
         assert shown(open_form(page), page.form["prompt"]) == ""
@@ -141,7 +140,7 @@ def test_a_visitor_sees_only_his_own(page: Page, monkeypatch: pytest.MonkeyPatch
     assert shown(open_form(page), page.form["prompt"]) == "of owner"
 
 
-def test_files_that_are_gone_or_not_ours_are_told(page: Page, tmp_path: Path) -> None:  # noqa: F811
+def test_files_that_are_gone_or_not_ours_are_told(page: Page, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.png"
     foreign.touch()
     gone = Path(page.folders["output_dir"]) / "gone.wav"
@@ -164,7 +163,7 @@ def test_files_that_are_gone_or_not_ours_are_told(page: Page, tmp_path: Path) ->
         ("width", ["64", "more"]),
     ],
 )
-def test_what_no_longer_fits_begins_anew(page: Page, name: str, kept: Any) -> None:  # noqa: F811
+def test_what_no_longer_fits_begins_anew(page: Page, name: str, kept: Any) -> None:
     part = TALK if name in request_names(page, TALK) else "options"
     page.forms.keep("", {part: {name: kept if isinstance(kept, list) else [kept]}})
     if isinstance(kept, str):
@@ -176,14 +175,14 @@ def test_what_no_longer_fits_begins_anew(page: Page, name: str, kept: Any) -> No
     assert left == (shown_values(name, forms.TABLE[name].default)[0] or "")
 
 
-def test_a_kept_model_is_listed_with_its_value(page: Page) -> None:  # noqa: F811
+def test_a_kept_model_is_listed_with_its_value(page: Page) -> None:
     keep_form(page, holding(page, TALK) | {page.form["model"]: "tiny_i2v"})
     update = open_form(page)[page.form["model"]]
     assert update["value"] == "tiny_i2v"
     assert {"", "tiny_i2v", "tiny_t2v"} <= {value for _, value in update["choices"]}
 
 
-def test_reset_keeps_the_inputs(page: Page) -> None:  # noqa: F811
+def test_reset_keeps_the_inputs(page: Page) -> None:
     updates = reset_form(page, holding(page, TALK))
     reset = {name for name, widgets in page.form.widgets.items() if widgets[0] in updates}
     tab = set(page.generation.widgets) & set(request_names(page, TALK))
@@ -193,7 +192,7 @@ def test_reset_keeps_the_inputs(page: Page) -> None:  # noqa: F811
     assert all(update["value"] == widget.value or not update["value"] for widget, update in updates.items())
 
 
-def test_options_are_set_back_to_the_preset_for_this_machine(page: Page) -> None:  # noqa: F811
+def test_options_are_set_back_to_the_preset_for_this_machine(page: Page) -> None:
     updates = reset_options(page, holding(page, TALK))
     preset = find_preset(recommended_preset(page.machine, TALK).name)
     named = set(preset.options) & set(option_names(page))
@@ -203,14 +202,14 @@ def test_options_are_set_back_to_the_preset_for_this_machine(page: Page) -> None
         assert shown(updates, page.form[name]) == shown_values(name, value)[0], name
 
 
-def test_published_negative_prompts_reach_the_plan(page: Page, values: Form) -> None:  # noqa: F811
+def test_published_negative_prompts_reach_the_plan(page: Page, values: Form) -> None:
     field = page.form["negative_prompt"]
     assert list(PUBLISHED.values()) == [NEGATIVE_CHINESE, NEGATIVE_ENGLISH, NOTHING]
     for words in PUBLISHED.values():
         assert collect(page.form, values | {field: words})["negative_prompt"] == words
 
 
-def test_the_page_says_when_a_negative_prompt_does_nothing(page: Page, values: Form) -> None:  # noqa: F811
+def test_the_page_says_when_a_negative_prompt_does_nothing(page: Page, values: Form) -> None:
     def note(guidance: str, negative: str) -> str:
         given = {page.form["guidance_scale"]: guidance, page.form["negative_prompt"]: negative}
         return negative_note(prepare(*page.read(values | given))[0])
@@ -220,7 +219,7 @@ def test_the_page_says_when_a_negative_prompt_does_nothing(page: Page, values: F
     assert say("negative_none") in note("5", NOTHING)
 
 
-def test_pictures_of_examples_are_pictures(page: Page) -> None:  # noqa: F811
+def test_pictures_of_examples_are_pictures(page: Page) -> None:
     """An example's file is no upload, and comes back all the same."""
     picture = Path(__file__).parents[2] / "examples" / "girl.png"
     with Image.open(picture) as opened:

@@ -7,7 +7,6 @@ import gradio as gr
 import pytest
 
 from tests.jobs.working import wait_for
-from tests.ui.test_page import models, page, values  # noqa: F401  # fixtures
 from ui.job_events import NOTHING_SEEN, look_at_jobs
 from ui.language import LANGUAGES, speaking
 from ui.meter import meter_html
@@ -49,7 +48,7 @@ def test_what_is_not_known_is_no_number() -> None:
     assert rows(replace(WITHOUT, processor=None))[1] == [say("meter_processor"), "-"]
 
 
-def test_the_clock_shows_it(page: Page) -> None:  # noqa: F811
+def test_the_clock_shows_it(page: Page) -> None:
     def shown() -> str:
         updates = look_at_jobs(page, gr.State(), dict(NOTHING_SEEN))
         return str(updates.get(page.generation.meter, ""))

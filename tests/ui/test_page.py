@@ -9,7 +9,6 @@ import gradio as gr
 import pytest
 
 from tests.plan_cases import plan
-from tests.tiny_models import write_tiny_models
 from tests.ui.test_fields import CARD, CPU, start_values
 from ui import texts
 from ui.cards import as_sentence
@@ -26,7 +25,7 @@ from ui.model_settings import (
     machine_line,
     quantization_guide,
 )
-from ui.page import build_page, place_parts
+from ui.page import build_page
 from ui.parts import Page
 from wanvideo.errors import UserError
 from wanvideo.jobs.job import QUEUED
@@ -37,26 +36,6 @@ from wanvideo.request import GenerationRequest, RuntimeOptions
 
 ROOT = Path(__file__).parents[2]
 VIEW: dict[str, Any] = dict(NOTHING_SEEN)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def page(tmp_path: Path, models: Path) -> Page:
-    folders = {"output_dir": str(tmp_path / "out"), "models_dir": str(models)}
-    with gr.Blocks():
-        return place_parts(JobStore(tmp_path / "queue.sqlite"), folders, CPU)
-
-
-@pytest.fixture
-def values(page: Page) -> dict[Any, Any]:
-    """A form that can be made."""
-    form = page.form
-    chosen = {form["task"]: "text_to_video", form["model"]: "tiny_t2v", form["prompt"]: "a <red> ball"}
-    return start_values(form) | chosen
 
 
 def test_the_whole_page_builds_with_its_events(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import gradio as gr
 import pytest
 
-from tests.ui.test_page import models, page  # noqa: F401  # fixtures
 from tools.page_figures import __main__ as page_figures
 from tools.page_figures.crowd import crowd
 from tools.page_figures.measuring import FORM, QUIET_BYTES, Figure, jobs
@@ -43,7 +42,7 @@ def test_the_crowd_is_what_it_says(store: JobStore) -> None:
     assert len(set(ended)) == ENDED and all(job.result["effective"] for job in listed if job.ended)
 
 
-def test_a_tick_without_news_sends_no_card(page: Page) -> None:  # noqa: F811
+def test_a_tick_without_news_sends_no_card(page: Page) -> None:
     crowd(page.store, ENDED, WAITING)
     view = gr.State()
     first = look_at_jobs(page, view, dict(NOTHING_SEEN))

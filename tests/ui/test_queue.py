@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.ui.test_page import models, page, values  # noqa: F401  # fixtures
 from ui.job_events import NOTHING_SEEN, add_jobs, do_in_row, hold_or_go_on, look_at_jobs
 from ui.parts import Page
 from ui.queue import ACTIONS, ORDERS, queue_card
@@ -19,23 +18,23 @@ from wanvideo.request import GenerationRequest, RuntimeOptions
 STATE = gr.State()
 
 
-def add(page: Page, count: int = 1) -> list[int]:  # noqa: F811
+def add(page: Page, count: int = 1) -> list[int]:
     return [
         page.store.add(GenerationRequest(prompt=f"clip {index}", seed=index), RuntimeOptions())
         for index in range(count)
     ]
 
 
-def click(page: Page, action: str, job: int, seen: Any = NOTHING_SEEN) -> dict[Any, Any]:  # noqa: F811
+def click(page: Page, action: str, job: int, seen: Any = NOTHING_SEEN) -> dict[Any, Any]:
     return do_in_row(page, STATE, dict(seen), SimpleNamespace(action=action, job=job))
 
 
-def rows(page: Page) -> list[int]:  # noqa: F811
+def rows(page: Page) -> list[int]:
     """Numbers of the jobs from top to bottom."""
     return [int(number) for number in re.findall(r"#(\d+) ", queue_card(page.store.list(), None))]
 
 
-def into(page: Page, job: int, state: str) -> None:  # noqa: F811
+def into(page: Page, job: int, state: str) -> None:
     """Bring the only waiting job into a state by the store's own ways."""
     if state == PAUSED:
         click(page, "pause", job)
@@ -51,7 +50,7 @@ def into(page: Page, job: int, state: str) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_each_state_offers_what_can_be_done(page: Page, state: str) -> None:  # noqa: F811
+def test_each_state_offers_what_can_be_done(page: Page, state: str) -> None:
     (job,) = add(page)
     into(page, job, state)
     card = queue_card(page.store.list(), None)
@@ -65,7 +64,7 @@ def test_each_state_offers_what_can_be_done(page: Page, state: str) -> None:  # 
 @pytest.mark.parametrize(
     ("state", "action"), [(s, a) for s, actions in ACTIONS.items() for a in actions if a in ORDERS]
 )
-def test_each_button_does_something(page: Page, state: str, action: str) -> None:  # noqa: F811
+def test_each_button_does_something(page: Page, state: str, action: str) -> None:
     (job,) = add(page)
     into(page, job, state)
     (other,) = add(page)
@@ -78,12 +77,12 @@ def test_each_button_does_something(page: Page, state: str, action: str) -> None
     assert facts(page) != before
 
 
-def facts(page: Page) -> list[tuple[Any, ...]]:  # noqa: F811
+def facts(page: Page) -> list[tuple[Any, ...]]:
     found = page.store.list()
     return [(job.id, job.state, job.position, job.stop_requested, job.pause_requested) for job in found]
 
 
-def test_rows_stand_in_the_order_of_their_making(page: Page) -> None:  # noqa: F811
+def test_rows_stand_in_the_order_of_their_making(page: Page) -> None:
     first, second, third = add(page, 3)
     assert page.store.claim("w") is not None
     assert rows(page) == [first, second, third]
@@ -93,20 +92,20 @@ def test_rows_stand_in_the_order_of_their_making(page: Page) -> None:  # noqa: F
     assert rows(page) == [first, second, third]
 
 
-def test_an_order_that_comes_too_late_is_told(page: Page) -> None:  # noqa: F811
+def test_an_order_that_comes_too_late_is_told(page: Page) -> None:
     (job,) = add(page)
     page.store.claim("w")
     with pytest.warns(UserWarning, match="running"):
         click(page, "up", job)
 
 
-def test_what_is_no_action_is_refused(page: Page) -> None:  # noqa: F811
+def test_what_is_no_action_is_refused(page: Page) -> None:
     (job,) = add(page)
     with pytest.raises(KeyError):
         click(page, "__class__", job)
 
 
-def test_a_waiting_job_is_changed_in_its_place(page: Page, values: dict[Any, Any]) -> None:  # noqa: F811
+def test_a_waiting_job_is_changed_in_its_place(page: Page, values: dict[Any, Any]) -> None:
     add_jobs(page, values)
     add_jobs(page, values)
     second, first = (job.id for job in page.store.list())
@@ -126,7 +125,7 @@ def test_a_waiting_job_is_changed_in_its_place(page: Page, values: dict[Any, Any
     assert button["value"] == say("generate")
 
 
-def test_a_job_that_has_begun_is_no_longer_edited(page: Page, values: dict[Any, Any]) -> None:  # noqa: F811
+def test_a_job_that_has_begun_is_no_longer_edited(page: Page, values: dict[Any, Any]) -> None:
     add_jobs(page, values)
     (job,) = page.store.list()
     seen = click(page, "edit", job.id)[STATE]
@@ -136,14 +135,14 @@ def test_a_job_that_has_begun_is_no_longer_edited(page: Page, values: dict[Any, 
         add_jobs(page, values, seen)
 
 
-def test_reuse_draws_a_new_seed_and_edit_keeps_it(page: Page, values: dict[Any, Any]) -> None:  # noqa: F811
+def test_reuse_draws_a_new_seed_and_edit_keeps_it(page: Page, values: dict[Any, Any]) -> None:
     add_jobs(page, values | {page.form["seed"]: 11})
     (job,) = page.store.list()
     assert click(page, "edit", job.id)[page.form["seed"]]["value"] == 11
     assert click(page, "reuse", job.id)[page.form["seed"]]["value"] == -1
 
 
-def test_the_queue_as_a_whole_can_wait(page: Page) -> None:  # noqa: F811
+def test_the_queue_as_a_whole_can_wait(page: Page) -> None:
     add(page)
     hold_or_go_on(page)
     assert page.store.claim("w") is None

@@ -83,25 +83,18 @@ def quality_report(
 
 
 def _colour(plan: GenerationPlan, windows: Sequence[WindowFigures]) -> Figure:
-    return Figure(
-        name="colour_drift",
-        what="colour drift from the picture",
-        unit="Lab units",
-        values=_values(window.colour_mean for window in windows),
-        limit=MOST_COLOUR,
-        fix=_colour_fix(plan),
-    )
+    values = _values(window.colour_mean for window in windows)
+    return _colour_figure(plan, "colour_drift", "colour drift from the picture", values)
 
 
 def _spread(plan: GenerationPlan, windows: Sequence[WindowFigures]) -> Figure:
-    return Figure(
-        name="colour_spread",
-        what="contrast drift from the picture",
-        unit="Lab units",
-        values=_values(window.colour_spread for window in windows),
-        limit=MOST_COLOUR,
-        fix=_colour_fix(plan),
-    )
+    values = _values(window.colour_spread for window in windows)
+    return _colour_figure(plan, "colour_spread", "contrast drift from the picture", values)
+
+
+def _colour_figure(plan: GenerationPlan, name: str, what: str, values: tuple[float | None, ...]) -> Figure:
+    fix = _colour_fix(plan)
+    return Figure(name=name, what=what, unit="Lab units", values=values, limit=MOST_COLOUR, fix=fix)
 
 
 def _colour_fix(plan: GenerationPlan) -> str:
