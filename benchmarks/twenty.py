@@ -22,7 +22,7 @@ from wanvideo.request import TALK
 PRESET = "infinitetalk_workflow"  # fp4_scaled, sageattn_3_fp4, 40 blocks, 16 streams, threshold 80, dpm++_sde
 GENERATIONS, CHECKED, SETTLING = 20, 3, 3
 TINY_GENERATIONS, TINY_CHECKED = 5, 1
-SIZE, FRAMES, MOTION = (640, 640), 33, 9
+SIZE, FRAMES, MOTION = (640, 640), 17, 9
 WHAT = ("generation", "with layout checks")
 
 
