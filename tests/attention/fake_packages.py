@@ -82,6 +82,9 @@ CASES = {
     "flash_attn_3 with lse": Case(
         "flash_attn_3", Fake("flash_attn_interface", "flash_attn_func", answer="(attended, None)"), EVERY
     ),
+    "flash_attn_4": Case(
+        "flash_attn_4", Fake("flash_attn.cute", "flash_attn_func", answer="(attended, None)"), EVERY
+    ),
     "xformers": Case("xformers", Fake("xformers.ops", "memory_efficient_attention"), EVERY),
     "sageattention 2": Case("sageattn", SAGE_2, UP_TO_128),
     "comfy-kitchen": Case("sageattn", INT8, UP_TO_128),

@@ -1,5 +1,8 @@
-"""FlashAttention 2 and 3: exact attention in fp16 and bf16, by packages built from source."""
+"""FlashAttention 2 to 4: exact attention in fp16 and bf16. Packages of 2 and 3 are built from source; 4 is
+Python alone and compiles its kernels at the first call.
+"""
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,9 @@ HEAD_DIMS = range(8, 257, 8)
 FLASH_2 = Provider(module="flash_attn", function="flash_attn_func", since=(8, 0))
 # Written for Hopper's instructions: its kernels start on no later card.
 FLASH_3 = Provider(module="flash_attn_interface", function="flash_attn_func", since=(9, 0), until=(10, 0))
+FLASH_4 = Provider(
+    module="flash_attn.cute", function="flash_attn_func", since=(8, 0), distribution="flash-attn-4"
+)
 
 
 @cache
@@ -25,12 +31,23 @@ def _flash_2() -> AttentionFunction:
 @cache
 def _flash_3() -> AttentionFunction:
     provider, function = load_first("FlashAttention 3", [FLASH_3])
+    return make_attention(Kernel(name="flash_attn_3", head_dims=HEAD_DIMS), _alone(function), provider.title)
+
+
+@cache
+def _flash_4() -> AttentionFunction:
+    provider, function = load_first("FlashAttention 4", [FLASH_4])
+    return make_attention(Kernel(name="flash_attn_4", head_dims=HEAD_DIMS), _alone(function), provider.title)
+
+
+def _alone(function: Callable[..., Any]) -> AttentionFunction:
+    """The result without the log-sum-exp, which some builds add."""
 
     def call(query: "Tensor", key: "Tensor", value: "Tensor") -> Any:
         attended = function(query, key, value)
-        return attended[0] if isinstance(attended, tuple) else attended  # some builds add the log-sum-exp
+        return attended[0] if isinstance(attended, tuple) else attended
 
-    return make_attention(Kernel(name="flash_attn_3", head_dims=HEAD_DIMS), call, provider.title)
+    return call
 
 
 def _load_2(place: AttentionPlace) -> AttentionFunction:  # noqa: ARG001 - the same everywhere
@@ -39,6 +56,10 @@ def _load_2(place: AttentionPlace) -> AttentionFunction:  # noqa: ARG001 - the s
 
 def _load_3(place: AttentionPlace) -> AttentionFunction:  # noqa: ARG001 - the same everywhere
     return _flash_3()
+
+
+def _load_4(place: AttentionPlace) -> AttentionFunction:  # noqa: ARG001 - the same everywhere
+    return _flash_4()
 
 
 BACKENDS = (
@@ -58,5 +79,13 @@ BACKENDS = (
         fallback="flash_attn_2",
         unavailable_reason=partial(unavailable_reason, providers=[FLASH_3]),
         load=_load_3,
+    ),
+    AttentionBackend(
+        name="flash_attn_4",
+        label="FlashAttention 4",
+        priority=25,
+        fallback="flash_attn_3",
+        unavailable_reason=partial(unavailable_reason, providers=[FLASH_4]),
+        load=_load_4,
     ),
 )

@@ -27,7 +27,8 @@ class Provider:
     """`function` of `module`, with kernels for cards of compute capability `since` up to, without, `until`.
 
     `mark` is a name that only this generation of the package has, when the function alone does not tell.
-    `flag` names a value or a function of the module that must be true once it is imported.
+    `flag` names a value or a function of the module that must be true once it is imported. `distribution` is
+    what to install where that has another name than the module.
     """
 
     module: str
@@ -36,10 +37,11 @@ class Provider:
     until: Capability = LATER
     mark: str = ""
     flag: str = ""
+    distribution: str = ""
 
     @property
     def package(self) -> str:
-        """The package to install."""
+        """The package that is imported."""
         return self.module.partition(".")[0]
 
     @property
@@ -67,11 +69,12 @@ def unavailable_reason(hardware: Hardware, providers: Sequence[Provider]) -> str
         return f"needs {needed}, this card has {_text(capability)}"
     if any(provider.is_here() for provider in suiting):
         return None
-    absent = dict.fromkeys(item.package for item in suiting if not is_installed(item.package))
+    missing = [item for item in suiting if not is_installed(item.package)]
+    absent = dict.fromkeys(item.distribution or item.package for item in missing)
     lacking = [
-        f"{item.package} is installed without {item.mark or item.function}"
+        f"{item.package} is installed without {item.distribution or item.mark or item.function}"
         for item in suiting
-        if item.package not in absent
+        if item not in missing
     ]
     return "; ".join([*([f"package not installed: {', '.join(absent)}"] if absent else []), *lacking])
 
@@ -127,12 +130,14 @@ def _source(module: str) -> Path | None:
     """The file of a module. Only the top-level package is looked up: asking for an inner one imports it."""
     package, _, inner = module.partition(".")
     found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
+    if found is None:
         return None
     if not inner:
-        return Path(found.origin)
-    file = Path(found.origin).parent.joinpath(*inner.split("."))
-    return next((path for path in (file.with_suffix(".py"), file / "__init__.py") if path.exists()), None)
+        return Path(found.origin) if found.origin else None
+    # A package that several distributions share has folders, and no file of its own.
+    files = [Path(folder).joinpath(*inner.split(".")) for folder in found.submodule_search_locations or ()]
+    paths = [path for file in files for path in (file.with_suffix(".py"), file / "__init__.py")]
+    return next((path for path in paths if path.exists()), None)
 
 
 def _import(provider: Provider) -> Callable[..., Any] | str:

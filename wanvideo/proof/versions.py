@@ -23,7 +23,11 @@ PACKAGES = (
     "spas_sage_attn",
     "triton",
 )
-DISTRIBUTIONS = {"triton": "triton-windows", "flash_attn_interface": "flash_attn_3"}  # with another name
+DISTRIBUTIONS = {  # with another name
+    "triton": "triton-windows",
+    "flash_attn": "flash_attn_4",
+    "flash_attn_interface": "flash_attn_3",
+}
 CUBLAS = ("nvidia-cublas", "nvidia-cublas-cu12")  # distributions; comfy-kitchen opens its library by name
 ABSENT = "not installed"
 
