@@ -20,8 +20,10 @@ class Rotary:
         """Rotate the interleaved pairs (x0, x1), (x2, x3), ... of (batch, tokens, heads, head_dim) in
         fp32.
         """
-        even, odd = states.float().unflatten(-1, (-1, 2)).unbind(-1)
-        rotated = torch.stack([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], dim=-1)
+        pairs = states.float().unflatten(-1, (-1, 2))
+        # Not `even * cos - odd * sin` and its partner stacked: compiled, that would write them in fp32 first.
+        signs = torch.arange(-1, 2, 2, device=states.device)
+        rotated = pairs * self.cos[..., None] + pairs.flip(-1) * (self.sin[..., None] * signs)
         return rotated.flatten(-2).to(states.dtype)
 
 
