@@ -1,5 +1,5 @@
-"""Measure this machine: python -m benchmarks attention|modes|linear|load|swap|jobs|twenty|all [--out DIR]
-[--docs] [--quick] [--only NAME ...].
+"""Measure this machine: python -m benchmarks attention|modes|linear|kernels|load|swap|jobs|twenty|peaks|
+targets|all [--out DIR] [--docs] [--quick] [--only NAME ...].
 
 Every row is in DIR/PART.json as soon as it is there; a row that fails is a row with its reason. `page --from
 DIR` writes docs/benchmarks.md from JSON files that another machine made.
@@ -13,51 +13,61 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import attention, linears, load, modes, swap, twenty, whole_jobs
+from benchmarks import attention, kernels, linears, load, modes, peaks, swap, targets, twenty, whole_jobs
 from benchmarks.page import PAGE, table, write_page
-from benchmarks.report import CardLost, Head, Report
+from benchmarks.report import CardLost, Head, Report, Row
 from wanvideo.hardware import probe_hardware
 
 PARTS: dict[str, Callable[..., None]] = {
     "attention": attention.run,
     "modes": modes.run,
     "linear": linears.run,
+    "kernels": kernels.run,
     "load": load.run,
     "swap": swap.run,
     "jobs": whole_jobs.run,
     "twenty": twenty.run,
+    "peaks": peaks.run,
+    "targets": targets.run,
 }
 FOLDER = Path("outputs/benchmarks")
 FILES = Path("outputs/random_files")
 log = logging.getLogger("benchmarks")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, write the rows, print the tables."""
+def main(
+    arguments: Sequence[str] | None = None,
+    parser: type[argparse.ArgumentParser] = argparse.ArgumentParser,
+) -> dict[str, list[Row]]:
+    """Measure, write the rows, print the tables; returns the rows of each part that was measured."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
+    options = _parser(parser).parse_args(given)
+    measured: dict[str, list[Row]] = {}
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     if options.part != "page":
         try:
-            _measure(options)
+            measured = _measure(options)
         except CardLost as error:
             _go_on_in_a_new_process(given, error)
     if options.docs or options.part == "page":
         write_page(options.page, options.out)
+    return measured
 
 
-def _measure(options: argparse.Namespace) -> None:
+def _measure(options: argparse.Namespace) -> dict[str, list[Row]]:
     words = [options.part, *(["--quick"] if options.quick else [])]
     words += ["--only", *options.only] if options.only else []
     command = shlex.join(["python", "-m", "benchmarks", *words])
-    machine = probe_hardware()
+    machine, measured = probe_hardware(), {}
     for name in PARTS if options.part == "all" else [options.part]:
         head = Head(command=command, machine=machine, quick=options.quick)
         files = options.files / ("tiny" if options.quick else "published")
         report = Report(options.out / f"{name}.json", head, resume=options.resume, files=files.resolve())
         PARTS[name](report, machine, quick=options.quick, only=options.only)
         print(f"\n{table(name, report.rows)}\n", flush=True)
+        measured[name] = report.rows
+    return measured
 
 
 def _go_on_in_a_new_process(given: list[str], error: CardLost) -> None:
@@ -67,8 +77,8 @@ def _go_on_in_a_new_process(given: list[str], error: CardLost) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *resumed])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(kind: type[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    parser = kind(
         prog="python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -77,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", "--from", type=Path, default=FOLDER, metavar="DIR", help="the JSON files")
     parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md from them")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that everything runs")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these backends, modes or jobs")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these backends, modes, jobs or targets"
+    )
     parser.add_argument(
         "--files", type=Path, default=FILES, metavar="DIR", help="where random models are kept"
     )

@@ -2,6 +2,7 @@
 between two markers.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def _ratio_to_dense(row: Row, rows: list[Row]) -> str:
 
 def _ratio_to_resident(row: Row, rows: list[Row]) -> str:
     """The time as a share of that of the same model with no block swapped."""
-    same = {name: row[name] for name in ("mode", "how")}
+    same = {name: row.get(name) for name in ("model", "mode", "how")}
     base = next(figures(rows, swapped=0, **same), None)
     return "" if base is None else format(row["ms"] / base["ms"], ".3f")
 
@@ -115,7 +116,64 @@ TABLES: dict[str, tuple[Column, ...]] = {
 }
 
 
+def _figure(field: str) -> Callable[[Row, list[Row]], str]:
+    """A number with its unit, three digits of it."""
+
+    def cell(row: Row, _: list[Row]) -> str:
+        value = row[field]
+        if not isinstance(value, (int, float)):
+            return _shown(value)
+        digits = max(0, 2 - int(math.floor(math.log10(abs(value))))) if value else 0
+        return f"{value:,.{min(digits, 3)}f} {row['unit']}"
+
+    return cell
+
+
+def _measured(row: Row, _: list[Row]) -> str:
+    found = row["measured_gib"]
+    return _shown(found, ".1f" if isinstance(found, float) else "")
+
+
+def _met(row: Row, _: list[Row]) -> str:
+    return {True: "yes", False: "no", None: ""}[row["met"]]
+
+
+def _command(row: Row, _: list[Row]) -> str:
+    return f"`{row['command']}`"
+
+
 TABLES |= {
+    "targets": (
+        column("what", "target"),
+        Column(title="figure", cell=_figure("value")),
+        column("beside it", "peer_name"),
+        Column(title="its figure", cell=_figure("peer")),
+        column("ratio", "ratio", ".3f"),
+        column("wanted", "goal"),
+        Column(title="met", cell=_met),
+        column("quality", "quality"),
+        column("how", "how"),
+        Column(title="command", cell=_command),
+    ),
+    "peaks": (
+        column("mode", "mode"),
+        column("size", "size"),
+        column("frames", "frames"),
+        column("tokens", "tokens", ","),
+        column("steps GiB, forecast", "forecast_gib", ".1f"),
+        Column(title="steps GiB, measured", cell=_measured),
+        column("VAE GiB, forecast", "decode_gib", ".1f"),
+        column("smallest card", "card"),
+    ),
+    "kernels": (
+        column("mode", "mode"),
+        column("blocks run", "how"),
+        column("kind", "kind"),
+        column("kernel", "kernel"),
+        column("calls", "calls", ","),
+        column("ms", "ms", ",.1f"),
+        column("of the pass", "share", ".1%"),
+    ),
     "load": (
         column("what", "what"),
         column("mode", "mode"),
@@ -135,6 +193,7 @@ TABLES |= {
         column("read by all GB/s", "read_by_all", ".1f"),
     ),
     "swap": (
+        column("model", "model"),
         column("mode", "mode"),
         column("blocks run", "how"),
         column("swapped", "swapped"),
@@ -200,7 +259,10 @@ def table(part: str, rows: list[Row]) -> str:
 
 def _without_figures(row: Row) -> str:
     """Where the same reason holds for all shapes one line says it."""
-    names = ("backend", "provider", "mode", "step", "how", "swapped", "job", "what", "gib", "index")
+    names = (
+        *("target", "backend", "provider", "model", "mode", "step", "how", "swapped", "job", "what"),
+        *("gib", "index", "size", "frames"),
+    )
     return f"- {', '.join(str(row[name]) for name in names if row.get(name))}: {row[REASON]}"
 
 

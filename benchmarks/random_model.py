@@ -7,7 +7,7 @@ its name, so every mode gets the same weights and the dense ones need no second 
 import math
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,10 +92,14 @@ def draw(name: str, shape: torch.Size) -> Tensor:
     return tensor
 
 
-def build(size: ModelSize, mode: QuantizationMode) -> tuple[WanTransformer, SeededWeights]:
-    """The model, its big linears made by the application's own loader."""
+def build(
+    size: ModelSize, mode: QuantizationMode, make: Callable[[], WanTransformer] | None = None
+) -> tuple[WanTransformer, SeededWeights]:
+    """The model, its big linears made by the application's own loader. `make`: for one that is not text to
+    video.
+    """
     with torch.device("meta"):
-        model = WanTransformer(**size.config())
+        model = make() if make is not None else WanTransformer(**size.config())
     weights = SeededWeights({name: tensor.shape for name, tensor in model.state_dict().items()})
     build_linears(model, weights, {}, mode, (device(), DTYPE), ignore_progress)
     rest = {name: weights.pop(name) for name in list(weights.left)}

@@ -48,7 +48,7 @@ class RandomFile:
 
 def transformer(
     size: ModelSize, *, image_dim: int | None = None, audio: AudioConfig | None = None
-) -> nn.Module:
+) -> WanTransformer:
     """Text to video; with `image_dim` image to video, with `audio` InfiniteTalk joined on."""
     config = size.config()
     if image_dim is not None:

@@ -55,6 +55,11 @@ class Report:
         self.rows: list[Row] = read_report(file)["rows"] if resume and file.exists() else []
         file.parent.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def device(self) -> str:
+        """What the rows are measured on."""
+        return str(self._head["device"])
+
     def has(self, key: Mapping[str, Any]) -> bool:
         """Whether there is a row of that key."""
         return any(_is_of(row, key) for row in self.rows)

@@ -1,4 +1,4 @@
-"""A transformer of the 14B model's size whose last blocks are streamed in, beside the same one resident."""
+"""Transformers of the 14B model's size whose last blocks are streamed in, beside the same ones resident."""
 
 import json
 import tempfile
@@ -24,9 +24,9 @@ from benchmarks.measuring import (
     reset_peak,
     wait,
 )
-from benchmarks.modes import REPEATS, TIMESTEP, _inputs, _set_exact_attention
-from benchmarks.random_model import TINY, WAN_14B, ModelSize, build
+from benchmarks.modes import REPEATS
 from benchmarks.report import Report, Row
+from benchmarks.swap_models import LORA, TALK, TEXT, build_model, forward_pass
 from wanvideo.compiled_blocks import compiled_blocks
 from wanvideo.hardware import Hardware
 from wanvideo.memory_plan import SwapPlan
@@ -34,17 +34,19 @@ from wanvideo.models.transformer import WanTransformer
 from wanvideo.placement.residence import Residence
 from wanvideo.registry import quantization_modes
 
-SWAPPED = (0, 1, 20, 40)
+SWAPPED, TALK_SWAPPED = (0, 1, 20, 40), (0, 10, 20, 40)
 EAGER, COMPILED = "eager", "compiled"
 PINNED_BYTES = 1 << 40  # all that is swapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A mode, and how the blocks run."""
+    """A mode, how the blocks run, and of which model."""
 
     mode: str
     how: str = EAGER
+    model: str = TEXT
+    swapped: tuple[int, ...] = SWAPPED
 
 
 VARIANTS = (
@@ -53,14 +55,16 @@ VARIANTS = (
     Variant(mode="fp4_scaled"),
     Variant(mode="disabled", how=COMPILED),
     Variant(mode="fp8_e4m3fn_scaled_fast", how=COMPILED),
+    Variant(mode="fp8_e4m3fn_scaled_fast", model=LORA),
+    Variant(mode="fp4_scaled", model=TALK, swapped=TALK_SWAPPED),
 )
 
 
 class Swaps:
     """Measures one variant with more and more blocks swapped; the model is built when it is first needed."""
 
-    def __init__(self, size: ModelSize, variant: Variant) -> None:
-        self._size, self._variant = size, variant
+    def __init__(self, variant: Variant, *, quick: bool) -> None:
+        self._variant, self._quick = variant, quick
         self._host_before = host_gib()[0]
         self._residence: Residence[WanTransformer] | None = None
         self._dressed = ExitStack()
@@ -98,32 +102,29 @@ class Swaps:
         self._dressed.close()
 
     def _build(self) -> Residence[WanTransformer]:
-        with phase(f"building the model ({self._variant.mode}, {self._variant.how})"):
-            model, _ = build(self._size, quantization_modes()[self._variant.mode])
+        with phase(f"building the model ({self._variant.model}, {self._variant.mode}, {self._variant.how})"):
+            mode = quantization_modes()[self._variant.mode]
+            model = build_model(self._variant.model, mode, quick=self._quick)
             torch._dynamo.utils.counters.clear()
             if self._variant.how == COMPILED:
                 backend = "inductor" if device() == "cuda" else EAGER  # at tiny size
                 self._dressed.enter_context(
                     compiled_blocks(model.blocks, print, backend=backend, falls_back=False)
                 )
-            latents, prompt = _inputs(self._size)
-            _set_exact_attention(model, latents)
-            context, rotary = model.embed_context(prompt), model.rotary(latents)
-            timestep = torch.full((1,), TIMESTEP, device=device())
-            self._call = partial(model, latents, timestep, context, rotary=rotary)  # type: ignore[misc]
+            self._call = forward_pass(self._variant.model, model, quick=self._quick)
             self._exact = self._call()
         self._residence = Residence(model, device(), blocks=list(model.blocks))
         return self._residence
 
 
 def run(report: Report, machine: Hardware, *, quick: bool, only: list[str]) -> None:  # noqa: ARG001 - a part
-    """A row for each variant and number of swapped blocks. `only`: modes, or "eager" or "compiled"."""
+    """A row for each variant and number of swapped blocks. `only`: modes, models, "eager" or "compiled"."""
     for variant in VARIANTS:
-        if only and not {variant.mode, variant.how} & set(only):
+        if only and not {variant.mode, variant.how, variant.model} & set(only):
             continue
-        swaps = Swaps(TINY if quick else WAN_14B, variant)
-        for blocks in SWAPPED:
-            key = {"mode": variant.mode, "how": variant.how, "swapped": blocks}
+        swaps = Swaps(variant, quick=quick)
+        for blocks in variant.swapped:
+            key = {"model": variant.model, "mode": variant.mode, "how": variant.how, "swapped": blocks}
             if not report.has(key):
                 report.add(key, partial(swaps.measure, blocks))
         swaps.close()

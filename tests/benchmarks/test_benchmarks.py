@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import attention, linears, modes, twenty, whole_jobs
+from benchmarks import attention, linears, modes, targets, twenty, whole_jobs
 from benchmarks.candidates import EXACT, SPARSE, Candidate, candidates
 from benchmarks.measuring import errors, exact_attention
 from benchmarks.page import PAGE, TABLES, table, write_page
@@ -41,9 +41,10 @@ def report_in(folder: Path, name: str = "rows", hardware: Hardware | None = None
 def test_all_parts_run_and_stand_on_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the whole jobs and the twenty the fewest; they have tests of their own."""
+    """Of the whole jobs, the twenty and the targets the fewest; they have tests of their own."""
     monkeypatch.setenv("WANVIDEO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(whole_jobs, "CASES", whole_jobs.CASES[:1])
+    monkeypatch.setattr(targets, "TARGETS", targets.TARGETS[:2])
     monkeypatch.setattr(twenty, "SETTLING", 0)
     monkeypatch.setattr(twenty, "TINY_GENERATIONS", 1)
     page = tmp_path / "page.md"

@@ -57,10 +57,24 @@ def test_reading_gives_the_first_bytes(tmp_path: Path, monkeypatch: pytest.Monke
 def test_swapped_rows_are_identical_and_have_a_ratio(tmp_path: Path) -> None:
     report = report_in(tmp_path, "swap")
     swap.run(report, machine((9, 0)), quick=True, only=["fp4_scaled"])
-    assert [row["swapped"] for row in report.rows] == list(swap.SWAPPED)
+    assert [(row["model"], row["swapped"]) for row in report.rows] == [
+        (variant.model, blocks)
+        for variant in swap.VARIANTS
+        if variant.mode == "fp4_scaled"
+        for blocks in variant.swapped
+    ]
     assert all(REASON not in row and row["identical"] and row["ms"] > 0 for row in report.rows)
-    resident = next(line for line in table("swap", report.rows).splitlines() if "| 0 | True |" in line)
-    assert "| 1.000 |" in resident
+    residents = [line for line in table("swap", report.rows).splitlines() if "| 0 | True |" in line]
+    assert len(residents) == 2 and all("| 1.000 |" in line for line in residents)
+
+
+@NO_CARD
+def test_a_model_with_a_lora_is_swapped_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report = report_in(tmp_path, "swap")
+    with caplog.at_level("INFO"):
+        swap.run(report, machine((9, 0)), quick=True, only=[swap.LORA])
+    assert "LoRA random_lora: 20 layers" in caplog.text
+    assert [row["identical"] for row in report.rows] == [True] * len(swap.SWAPPED)
 
 
 @NO_CARD
@@ -68,7 +82,7 @@ def test_a_wrong_output_is_not_identical(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("wanvideo.placement.host_block.HostBlock.copy_to", lambda *_, **__: None)
     report = report_in(tmp_path, "swap")
     swap.run(report, machine((9, 0)), quick=True, only=["fp4_scaled"])
-    assert [row.get("identical", False) for row in report.rows] == [True, False, False, False]
+    assert [row.get("identical", False) for row in report.rows] == [True, False, False, False] * 2
 
 
 def test_copies_of_a_trace_are_summed_by_direction() -> None:
