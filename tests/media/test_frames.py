@@ -75,3 +75,22 @@ def test_colours_survive(tmp_path: Path) -> None:
     write_segment(frames, tmp_path / "colours.mp4", fps=Fraction(25))
     for read, colour in zip(read_frames(tmp_path / "colours.mp4"), colours, strict=True):
         assert abs(read.astype(int) - colour).max() <= 4
+
+
+def test_colours_come_back_without_a_drift(tmp_path: Path) -> None:
+    """A video that goes on from its own last frames must not become darker each time."""
+    random = np.random.default_rng(0)
+    steps = random.normal(0, 3, (8, 48, 64, 3))
+    frames = np.clip(np.cumsum(steps, axis=2) + 128, 0, 255).astype(np.uint8)
+    write_segment([frames], tmp_path / "video.mp4", fps=25)
+    difference = np.stack(list(read_frames(tmp_path / "video.mp4"))) - frames.astype(np.float64)
+    assert np.abs(difference.mean(axis=(0, 1, 2))).max() < 0.5
+
+
+@pytest.mark.parametrize(
+    "colour", [(20, 180, 90), (240, 200, 170), (10, 20, 200), (0, 0, 0), (255, 255, 255)]
+)
+def test_flat_colours_come_back(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+    write_segment([np.full((5, 32, 48, 3), colour, np.uint8)], tmp_path / "video.mp4", fps=25)
+    for frame in read_frames(tmp_path / "video.mp4"):
+        assert np.abs(frame - np.array(colour, np.int16)).max() <= 1

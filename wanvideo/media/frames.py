@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -16,6 +18,7 @@ from wanvideo.media.probe import video_stream
 
 Frame = npt.NDArray[np.uint8]  # (height, width, 3)
 
+_ROUNDED = "flags=bicubic+accurate_rnd+full_chroma_int"
 _EARLIER = 1.0  # seconds: key frames of some files lie a little after the time their index tells
 
 
@@ -56,19 +59,32 @@ def read_frame_at(path: str | Path, number: int, fps: float = 25.0) -> Frame:
         return _pixels(frame)
 
 
-def read_last_frames(path: str | Path, count: int) -> list[Frame]:
-    """The last `count` frames of the file, or all that it has, the right way up. Same errors."""
+def read_last_frames(path: str | Path, count: int, end: float | None = None) -> list[Frame]:
+    """The last `count` frames before `end` seconds, or before the file's own end, or all that there are, the
+    right way up. Same errors.
+    """
     path = require_file(path, "video", VIDEOS)
     with open_container(path, "video", VIDEOS) as container:
         stream = video_stream(container, path)
-        seconds = float((stream.duration or 0) * (stream.time_base or 0))
-        start = max(0.0, seconds - count / _rate(stream) - _EARLIER)
-        last = deque((frame for _, frame in _timed(container, stream, start)), maxlen=count)
+        whole = float((stream.duration or 0) * (stream.time_base or 0))
+        start = max(0.0, (whole if end is None else end) - count / _rate(stream) - _EARLIER)
+        last = deque(_frames_before(container, stream, start, end), maxlen=count)
         if len(last) < count:  # the seek landed too late
-            last = deque((frame for _, frame in _timed(container, stream)), maxlen=count)
+            last = deque(_frames_before(container, stream, 0.0, end), maxlen=count)
         if not last:
             raise refusal(path, "video", "it has no frames", VIDEOS)
         return [_pixels(frame) for frame in last]
+
+
+def _frames_before(
+    container: InputContainer, stream: VideoStream, start: float, end: float | None
+) -> Iterator[VideoFrame]:
+    """From the key frame before `start` seconds on; a frame that lies at `end` is left out."""
+    limit = inf if end is None else end - 0.5 / _rate(stream)
+    for seconds, frame in _timed(container, stream, start):
+        if seconds >= limit:
+            return
+        yield frame
 
 
 def _nearest(
@@ -103,6 +119,18 @@ def _rate(stream: VideoStream) -> float:
 
 
 def _pixels(frame: VideoFrame) -> Frame:
-    """RGB of one frame; telephones store the turn of the camera beside the pixels."""
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns))
+    """RGB of one frame; telephones store the turn of the camera beside the pixels.
+
+    Through a filter, for its flags: PyAV's own conversion rounds down, and a video that goes on from its
+    frames would darken by a level or two each time.
+    """
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    scale, form, sink = graph.add("scale", _ROUNDED), graph.add("format", "rgb24"), graph.add("buffersink")
+    graph.link_nodes(source, scale, form, sink).configure()
+    graph.push(frame)
+    rgb = graph.pull()
+    assert isinstance(rgb, VideoFrame)
+    return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), round(frame.rotation / 90) % 4))
