@@ -35,8 +35,8 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "stamp.json"
 OLDEST_PYTHON = (3, 11)  # diffusers 0.42 asks for it
 COMMANDS = (  # those of wanvideo/cli.py
-    *("demo", "generate", "plan", "hardware", "models", "queue", "resume"),
-    *("unload", "calibrate", "selftest"),
+    *("demo", "generate", "plan", "hardware", "models", "export", "queue", "resume"),
+    *("unload", "calibrate", "selftest", "bench"),
 )
 # Where an environment has its interpreter: venv and conda on Linux, venv on Windows, conda on Windows
 PYTHON_PLACES = ("bin/python", "Scripts/python.exe", "python.exe")

@@ -11,15 +11,16 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import BlockContext
 
-from ui.cards import as_sentence, card, duration, effective_name, table
-from ui.fields import label_of
+from ui.cards import as_sentence, card, duration, table
+from ui.compare import build_compare
+from ui.saving import SavePart, build_choice, build_saving
+from ui.settings_rows import asked_rows, ran_rows
 from ui.texts import say
 from ui.texts.notes import in_language
 from wanvideo.downloads.catalog import words_for_bytes
 from wanvideo.errors import UserError
 from wanvideo.library.results import PAGE, Result, Shelf
 from wanvideo.library.settings import VideoSettings
-from wanvideo.request import REQUEST_FIELDS
 
 # A click on an element with data-action becomes the event {action, name}.
 CLICKS = """
@@ -29,7 +30,8 @@ element.addEventListener('click', (event) => {
 });
 """
 MEGA = 1_000_000
-NO_CHOICE: Mapping[str, Any] = {"page": 1, "name": None, "upload": None}
+# `first` is the video that the next one clicked is compared with.
+NO_CHOICE: Mapping[str, Any] = {"page": 1, "name": None, "upload": None, "first": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +60,14 @@ class GalleryTab:
     download: gr.DownloadButton
     delete: gr.Button
     card: gr.HTML
+    compare_with: gr.Button
+    compare: gr.HTML
+    saving: SavePart
 
 
 def build_gallery(tab: gr.Tab) -> GalleryTab:
     """Place the tab's widgets in `tab`, which is open; not yet connected."""
+    compare = build_compare()
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=340):
             with gr.Row(elem_classes="gallery-bar"):
@@ -82,10 +88,11 @@ def build_gallery(tab: gr.Tab) -> GalleryTab:
             chosen = _build_chosen()
             with gr.Accordion(say("gallery_drop"), open=False):
                 gr.HTML(f"<p class='hint'>{say('gallery_drop_note')}</p>")
-                drop = gr.File(file_types=["video"], show_label=False, height=110, elem_id="gallery-drop")
-    return GalleryTab(
-        tab=tab, search=search, refresh=refresh, grid=grid, newer=newer, older=older, drop=drop, **chosen
-    )
+                drop = gr.File(
+                    file_types=["video", ".gif"], show_label=False, height=110, elem_id="gallery-drop"
+                )
+    bar: dict[str, Any] = {"search": search, "refresh": refresh, "newer": newer, "older": older}
+    return GalleryTab(tab=tab, compare=compare, grid=grid, drop=drop, **bar, **chosen)
 
 
 def _build_chosen() -> dict[str, Any]:
@@ -96,13 +103,14 @@ def _build_chosen() -> dict[str, Any]:
             reuse = gr.Button(say("gallery_reuse"), variant="primary", size="sm", elem_id="gallery-reuse")
             options = gr.Button(say("gallery_options"), size="sm")
             keep_seed = gr.Checkbox(label=say("gallery_keep_seed"), container=False, min_width=130)
-        with gr.Row(elem_classes="actions") as only_results:
-            last_frame = gr.Button(say("gallery_last_frame"), size="sm", min_width=190)
-            extend = gr.Button(say("extend"), size="sm", min_width=90, elem_id="gallery-extend")
-            download = gr.DownloadButton(say("gallery_download"), size="sm", min_width=100)
-            delete = gr.Button(say("gallery_delete"), size="sm", min_width=80, elem_id="gallery-delete")
+        with gr.Column() as only_results:
+            buttons = _build_actions()
+            choice = build_choice()
+        saving = build_saving(choice)
         about = gr.HTML(elem_id="gallery-card")
     return {
+        **buttons,
+        "saving": saving,
         "hint": hint,
         "detail": detail,
         "video": video,
@@ -111,12 +119,19 @@ def _build_chosen() -> dict[str, Any]:
         "keep_seed": keep_seed,
         "options": options,
         "only_results": only_results,
-        "last_frame": last_frame,
-        "extend": extend,
-        "download": download,
-        "delete": delete,
         "card": about,
     }
+
+
+def _build_actions() -> dict[str, Any]:
+    with gr.Row(elem_classes="actions"):
+        return {
+            "last_frame": gr.Button(say("gallery_last_frame"), size="sm", min_width=190),
+            "extend": gr.Button(say("extend"), size="sm", min_width=90, elem_id="gallery-extend"),
+            "compare_with": gr.Button(say("compare_with"), size="sm", min_width=130, elem_id="compare-with"),
+            "download": gr.DownloadButton(say("gallery_download"), size="sm", min_width=100),
+            "delete": gr.Button(say("gallery_delete"), size="sm", min_width=80, elem_id="gallery-delete"),
+        }
 
 
 def shelf_html(shelf: Shelf, chosen: str | None, is_search: bool) -> str:
@@ -185,29 +200,10 @@ def settings_card(name: str, facts: str, settings: VideoSettings | UserError) ->
     notes = "".join(f"<li>{escape(in_language(note))}</li>" for note in settings.notes)
     if notes:
         notes = f"<p class='refused'>{say('gallery_notes')}</p><ul class='notes'>{notes}</ul>"
-    asked = [
-        (
-            label_of(row),
-            say(f"task_{settings.request[key]}") if row.name == "task" else _shown(settings.request[key]),
-        )
-        for key, row in REQUEST_FIELDS.items()
-        if key in settings.request
-    ]
-    ran = [(effective_name(name), value) for name, value in settings.effective.items()]
-    tables = _part(say("gallery_request"), asked, "open") + _part(say("gallery_effective"), ran, "")
+    tables = _part(say("gallery_request"), asked_rows(settings), "open")
+    tables += _part(say("gallery_effective"), ran_rows(settings), "")
     return card(name, line + notes + tables, "result")
 
 
 def _part(title: str, rows: Sequence[tuple[str, str]], state: str) -> str:
     return f"<details {state}><summary>{title}</summary>{table(rows)}</details>" if rows else ""
-
-
-def _shown(value: Any) -> str:
-    """A file by its name, a LoRA with its strength."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_shown, value))
-    if hasattr(value, "strength"):
-        return f"{_shown(value.file)} ({_shown(value.strength)})"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)

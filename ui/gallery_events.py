@@ -1,24 +1,26 @@
 """What the Gallery tab does: look, search, turn pages, choose, and use a video again."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ui.compare_events import compare_two, connect_compare
 from ui.fields import Values
 from ui.forecast import Updates
 from ui.gallery import NO_CHOICE, GalleryTab, result_facts, settings_card, shelf_html
+from ui.gallery_choice import View, chosen_result, told_settings
 from ui.going_on import from_its_end, from_last_frame, output_folder
 from ui.parts import Page
 from ui.restore import option_updates, request_updates, settings_of_job, toast
+from ui.saving_events import connect_saving
 from ui.texts import say
 from wanvideo.errors import UserError
-from wanvideo.library.results import Result, find_result, list_results, move_to_trash
+from wanvideo.library.results import find_result, list_results, move_to_trash
 from wanvideo.library.settings import VideoSettings, read_settings
 
-View = Mapping[str, Any]
+PICTURE = ".gif"  # which no player takes
 
 
 def connect_gallery(page: Page) -> None:
@@ -28,7 +30,7 @@ def connect_gallery(page: Page) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     looked, shelf = [tab.search, view], [tab.grid, tab.newer, tab.older, view]
     chosen = [*shelf, tab.hint, tab.detail, tab.video, tab.card, tab.again]
-    chosen += [tab.only_results, tab.last_frame, tab.extend, tab.download]
+    chosen += [tab.only_results, tab.last_frame, tab.extend, tab.compare_with, tab.download, tab.compare]
     look = partial(show_shelf, page, view)
     gr.on([tab.tab.select, tab.refresh.click], look, looked, shelf, **quiet)
     tab.search.input(
@@ -43,6 +45,8 @@ def connect_gallery(page: Page) -> None:
         button.click(turn, looked, shelf, **quiet)
 
     def choose(search: str, seen: View, event: gr.EventData) -> Updates:
+        if seen["first"] is not None:
+            return compare_two(page, view, seen, event.name)
         return show_chosen(page, view, search, {**seen, "name": event.name, "upload": None})
 
     def drop(search: str, seen: View, file: str | None) -> Updates:
@@ -58,6 +62,8 @@ def connect_gallery(page: Page) -> None:
     tab.last_frame.click(lambda values: use_last_frame(page, values[view], values), picture, form, **quiet)
     opened = [*form, page.generation.source]
     tab.extend.click(lambda values: extend_chosen(page, values[view], values), picture, opened, **quiet)
+    connect_compare(page, view)
+    connect_saving(page, view)
 
 
 def _turned(look: Any, step: int, search: str, seen: View) -> Updates:
@@ -96,7 +102,7 @@ def _about_result(page: Page, name: str | None) -> Updates:
     if name is None:
         return _about_nothing(tab)
     result = find_result(output_folder(page), name)
-    fault, settings = result.facts.fault, _told(page, result)
+    fault, settings = result.facts.fault, told_settings(page, result)
     return {
         tab.hint: gr.update(visible=False),
         tab.detail: gr.update(visible=True),
@@ -106,6 +112,7 @@ def _about_result(page: Page, name: str | None) -> Updates:
         tab.only_results: gr.update(visible=True),
         tab.last_frame: gr.update(interactive=not fault),
         tab.extend: gr.update(interactive=not fault),
+        tab.compare_with: gr.update(interactive=not fault),
         tab.download: gr.update(value=str(result.path)),
     }
 
@@ -116,7 +123,7 @@ def _about_upload(page: Page, file: str) -> Updates:
     return {
         tab.hint: gr.update(visible=False),
         tab.detail: gr.update(visible=True),
-        tab.video: gr.update(value=file, visible=True),
+        tab.video: gr.update(value=file, visible=Path(file).suffix.lower() != PICTURE),
         tab.again: gr.update(visible=True),
         tab.card: settings_card(Path(file).name, "", settings),
         tab.only_results: gr.update(visible=False),
@@ -131,27 +138,12 @@ def _about_nothing(tab: GalleryTab) -> Updates:
     }
 
 
-def _told(page: Page, result: Result) -> VideoSettings | UserError:
-    if result.facts.fault:
-        return UserError(result.facts.fault.rstrip("."))
-    try:
-        return settings_of_job(page.store, result.path) or result.settings()
-    except UserError as error:
-        return error
-
-
 def chosen_settings(page: Page, seen: View) -> tuple[str, VideoSettings]:
     """(name, settings) of the chosen video. Raises UserError when there are none or the video is gone."""
     if seen["upload"]:
         return Path(seen["upload"]).name, read_settings(Path(seen["upload"]))
-    result = _chosen_result(page, seen)
+    result = chosen_result(page, seen)
     return result.path.name, settings_of_job(page.store, result.path) or result.settings()
-
-
-def _chosen_result(page: Page, seen: View) -> Result:
-    if seen["name"] is None:
-        raise UserError(say("gallery_lost").rstrip("."))
-    return find_result(output_folder(page), seen["name"])
 
 
 def reuse(page: Page, seen: View, keeps_seed: bool) -> Updates:
@@ -181,7 +173,7 @@ def reuse_options(page: Page, seen: View) -> Updates:
 def use_last_frame(page: Page, seen: View, values: Values) -> Updates:
     """The last frame of the chosen video as start picture, for the form's task if it takes one."""
     try:
-        return from_last_frame(page, values[page.form["task"]], _chosen_result(page, seen))
+        return from_last_frame(page, values[page.form["task"]], chosen_result(page, seen))
     except UserError as error:
         toast(gr.Warning, str(error))
         return {page.tabs: gr.skip()}
@@ -192,8 +184,8 @@ def extend_chosen(page: Page, seen: View, values: Values) -> Updates:
     task.
     """
     try:
-        result = _chosen_result(page, seen)
-        told = _told(page, result)
+        result = chosen_result(page, seen)
+        told = told_settings(page, result)
         plain = VideoSettings(request={"task": values[page.form["task"]]})
         return from_its_end(page, told if isinstance(told, VideoSettings) else plain, result.path)
     except UserError as error:
@@ -204,9 +196,10 @@ def extend_chosen(page: Page, seen: View, values: Values) -> Updates:
 def delete_chosen(page: Page, state: gr.State, search: str, seen: View) -> Updates:
     """Into the trash folder."""
     try:
-        name = _chosen_result(page, seen).path.name
+        name = chosen_result(page, seen).path.name
         move_to_trash(output_folder(page), name)
         toast(gr.Info, say("gallery_deleted", name=name))
     except UserError as error:
         toast(gr.Warning, str(error))
-    return show_chosen(page, state, search, {**seen, "name": None})
+    shown = show_chosen(page, state, search, {**seen, "name": None, "first": None})
+    return {**shown, page.gallery.compare: ""}

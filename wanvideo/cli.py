@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wanvideo import cli_queue
+from wanvideo import cli_bench, cli_export, cli_queue
 from wanvideo.cli_answer import TERMINAL, Answer
 from wanvideo.cli_flags import add_fields, read_flags
 from wanvideo.cli_making import human, make_videos, print_json, print_notes, report_of
@@ -225,6 +225,11 @@ COMMANDS: Mapping[str, Command] = {
         help="list, check, download and convert model files",
         flags=add_flags,
     ),
+    "export": Command(
+        run=_answering(lambda arguments: cli_export.run_export(arguments, TERMINAL)),
+        help="write a finished video as webm, gif or pictures",
+        flags=cli_export.add_export_flags,
+    ),
     "queue": Command(
         run=_answering(cli_queue.run_queue),
         help="show and change the page's jobs",
@@ -245,5 +250,10 @@ COMMANDS: Mapping[str, Command] = {
         run=_selftest,
         help="test every attention backend and quantization mode on this machine",
         flags=_selftest_flags,
+    ),
+    "bench": Command(
+        run=_answering(lambda arguments: cli_bench.run_bench(arguments, _Parser)),
+        help="measure this machine: targets against peers, speed, memory, error",
+        flags=cli_bench.add_bench_flags,
     ),
 }

@@ -17,7 +17,7 @@ from PIL import Image
 
 from wanvideo.cache_folder import cache_folder
 from wanvideo.errors import UserError
-from wanvideo.library.settings import COMMENT, MOST_CHARACTERS, VideoSettings, parse_settings
+from wanvideo.library.settings import MOST_CHARACTERS, VideoSettings, comment_of, parse_settings
 from wanvideo.media.frames import read_frame_at
 from wanvideo.media.input_file import VIDEOS, check_size, open_container, refusal
 from wanvideo.media.probe import video_stream
@@ -179,7 +179,7 @@ def _inspect(path: Path, thumbnail: Path) -> Facts:
             fps = float(stream.average_rate or stream.guessed_rate or 25)
             seconds = float((stream.duration or 0) * (stream.time_base or 0))
             frames = stream.frames or round(seconds * fps)
-            comment = container.metadata.get(COMMENT, "")[: MOST_CHARACTERS + 1]
+            comment = comment_of(container.metadata)[: MOST_CHARACTERS + 1]
     except UserError as error:
         return Facts(fault=str(error), words=path.name.casefold())
     words = _words(path.name, comment)

@@ -47,8 +47,13 @@ def read_settings(path: Path, shown_as: str = "") -> VideoSettings:
     none, or holds something else there. `shown_as`: the file's name for people.
     """
     with open_container(path, "video", VIDEOS) as container:
-        comment = container.metadata.get(COMMENT, "")
+        comment = comment_of(container.metadata)
     return parse_settings(comment, shown_as or path.name)
+
+
+def comment_of(metadata: Mapping[str, str]) -> str:
+    """The text that holds them; a webm has its tags in capitals. Empty without one."""
+    return next((text for name, text in metadata.items() if name.lower() == COMMENT), "")
 
 
 def parse_settings(comment: str, name: str) -> VideoSettings:

@@ -3,7 +3,7 @@
 import errno
 import logging
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 # Without encoder strings, and with a fixed number of threads, equal input gives equal files.
 REPRODUCIBLE = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-threads", "4")
 
+_PROGRESS = ("-nostats", "-stats_period", "0.2", "-progress", "pipe:1")
 _HIDDEN = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows only: no console pops up over the page
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # EINVAL: what Windows says of a pipe whose reader is gone
 
@@ -62,7 +63,7 @@ def feed_ffmpeg(arguments: Sequence[str], pieces: Iterable[memoryview]) -> int:
     Errors as in `run_ffmpeg`; an error of `pieces` itself ends ffmpeg and is passed on. When ffmpeg fails,
     the remaining pieces are not asked for.
     """
-    process = _started(_command(arguments))
+    process = _started(_command(arguments), stdin=subprocess.PIPE)
     fed, complete = 0, True
     # A reader of its own: ffmpeg would wait for ever on a full pipe of words nobody reads.
     with process, ThreadPoolExecutor(1) as reader:
@@ -83,12 +84,36 @@ def feed_ffmpeg(arguments: Sequence[str], pieces: Iterable[memoryview]) -> int:
     return fed
 
 
-def _started(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+def watch_ffmpeg(arguments: Sequence[str], tell: Callable[[int], None]) -> None:
+    """Runs ffmpeg; a few times a second `tell` is given the frames that it has written so far.
+
+    Errors as in `run_ffmpeg`; an error of `tell` itself ends ffmpeg and is passed on.
+    """
+    process = _started(_command([*_PROGRESS, *arguments]), stdout=subprocess.PIPE)
+    with process, ThreadPoolExecutor(1) as reader:
+        assert process.stdout is not None and process.stderr is not None
+        words = reader.submit(process.stderr.read)
+        try:
+            for line in process.stdout:
+                name, _, value = line.decode("ascii", "replace").partition("=")
+                if name == "frame" and value.strip().isdecimal():
+                    tell(int(value))
+        except BaseException:
+            process.kill()
+            raise
+        told = words.result()
+    if process.returncode:
+        raise _failure(told)
+
+
+def _started(
+    command: Sequence[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         command,
         bufsize=0,  # what a dead ffmpeg did not take must not be written again when the pipe is closed
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdin=stdin,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         creationflags=_HIDDEN,
     )

@@ -52,7 +52,7 @@ def join_segments(
             tags = metadata if isinstance(metadata, Mapping) else metadata(_sound_difference(joined))
             tagged = _tag(joined, tags)
             _verify(tagged, replace(facts[0], frames=frames, fps=fps, has_sound=sound is not None))
-            return _publish(tagged, output)
+            return publish(tagged, output)
     except OSError as error:
         raise disk_error(error) from error
 
@@ -71,6 +71,20 @@ def free_path(path: str | Path) -> Path:
         candidate = path.with_name(f"{path.stem} ({number}){path.suffix}")
         number += 1
     return candidate
+
+
+def publish(finished: Path, wanted: Path) -> Path:
+    """Gives the finished file its name, or the next free one if another process was faster; returns it."""
+    while True:
+        target = free_path(wanted)
+        try:
+            os.link(finished, target)  # unlike a rename, it fails when the name is taken
+        except FileExistsError:
+            continue
+        except OSError:  # file systems without hard links (FAT, some network shares)
+            finished.rename(target)
+        logger.info("wrote %s", target.name)
+        return target
 
 
 def _old_segment(old: OldVideo, scratch: Path) -> Path:
@@ -155,17 +169,3 @@ def _readable_frames(path: Path) -> int:
     with open_container(path, "video", VIDEOS) as container:
         stream = video_stream(container, path)
         return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
-
-
-def _publish(finished: Path, wanted: Path) -> Path:
-    """Gives the finished file its name, or the next free one if another process was faster; returns it."""
-    while True:
-        target = free_path(wanted)
-        try:
-            os.link(finished, target)  # unlike a rename, it fails when the name is taken
-        except FileExistsError:
-            continue
-        except OSError:  # file systems without hard links (FAT, some network shares)
-            finished.rename(target)
-        logger.info("wrote %s", target.name)
-        return target
