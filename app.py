@@ -15,6 +15,7 @@ from wanvideo.cards import card_environments
 from wanvideo.errors import UserError
 from wanvideo.fallback import AUTO
 from wanvideo.hardware import probe_hardware
+from wanvideo.jobs.forms import FormStore
 from wanvideo.jobs.job import queue_file
 from wanvideo.jobs.store import JobStore
 from wanvideo.jobs.supervisor import Supervisor
@@ -92,7 +93,7 @@ def main() -> None:
     )
     link = launch_page(page, flags, safe_launch(accounts, served, house))
     tell_login(flags, link)
-    cleaner = UploadCleaner(uploads, store.list)
+    cleaner = UploadCleaner(uploads, store.list, FormStore(store.path).every)
     cleaner.start()
     work(store, card_environments(machine, flags.gpus or AUTO))
     cleaner.stop()

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.plan_cases import CPU, GPU, NOTHING, REAL, TEXT, Values
+from ui.language import speaking
+from ui.texts.notes import in_parts
 from wanvideo import prepare as preparing
 from wanvideo.errors import UserError
 from wanvideo.hardware import Hardware
@@ -22,6 +24,7 @@ from wanvideo.prepare import prepare
 from wanvideo.proof.kept import AttentionProof, CompileProof, MatmulProof
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import OPTION_FIELDS, read_options, read_request
+from wanvideo.wording import describe_plan
 
 LONG, SHORT = {**TEXT, "num_inference_steps": 50}, {**TEXT, "num_inference_steps": 1, "num_frames": 5}
 GOOD: Values = {"usable": True, "milliseconds": 2.0, "peer_milliseconds": 3.0}
@@ -100,6 +103,25 @@ def test_strict_refuses_what_was_asked_for_alone(options: Values, outcome: Value
     assert not made(LONG, GPU, strict, knowledge(outcome)).compile.blocks
     with pytest.raises(UserError, match="the blocks can't be compiled here"):
         made(LONG, GPU, {**strict, "compile": "blocks"}, knowledge(outcome))
+
+
+def test_what_compiling_took_is_told_apart() -> None:
+    """Of the trial, until a job of this kind has compiled."""
+
+    def told(proofs: MachineKnowledge, **options: Any) -> tuple[float, str]:
+        plan = made(LONG, GPU, options, proofs)
+        return plan.forecast.compile_seconds, dict(describe_plan(plan)).get("compiling", "")
+
+    tried = knowledge({**GOOD, "compile_seconds": 40.0})
+    kind = made(LONG, GPU, {}, tried).kind
+    known = replace(tried, calibration=Calibration(compiling={kind: 7.0, "another": 9.0}))
+    assert told(tried) == (40.0, "about 40 seconds more, where it was not done yet")
+    assert told(known) == (7.0, "about 7 seconds more, where it was not done yet")
+    assert told(known, compile=COMPILE_OFF) == (0.0, "") == told(knowledge(GOOD))
+    with speaking("zh"):
+        assert in_parts(told(known)[1]) == "另需约 7 秒，仅在尚未编译时"
+    forecasts = [made(LONG, GPU, {}, proofs).forecast.seconds for proofs in (tried, known, knowledge(GOOD))]
+    assert len(set(forecasts)) == 1
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("disabled", ""), ("fp8_e4m3fn_fast", "fast")])

@@ -4,6 +4,7 @@ Most of it is about graphs, which backends show that compile nothing; what induc
 once, as it takes its time.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.quantization.weights import relative_error
 from tests.tiny_models import TEXT_DIM, write_tiny_models
 from wanvideo.cache_folder import cache_folder
 from wanvideo.checkpoint.catalog import resolve_models
-from wanvideo.compiled_blocks import FOLDER_VARIABLE, compiled_blocks
+from wanvideo.compiled_blocks import FOLDER_VARIABLE, compilations_timed, compiled_blocks
 from wanvideo.errors import UserError
 from wanvideo.lending import JobModels
 from wanvideo.memory_plan import SwapPlan
@@ -113,6 +114,20 @@ def test_one_graph_for_all_blocks_sizes_passes_and_loans(
     assert len(graphs) == 1
 
 
+def test_each_compilation_is_timed_and_what_is_compiled_already_is_none(counting: Callable[..., Any]) -> None:
+    made, spent, after = model(), list[float](), list[float]()
+    begun = time.perf_counter()
+    with compilations_timed(spent.append), compiled_blocks(made.blocks, silent, backend=counting):
+        run(made, SIZES[0])
+        took, count = time.perf_counter() - begun, len(spent)
+        run(made, SIZES[0], passes=2)
+        assert len(spent) == count >= 1 and 0.2 * took < sum(spent) < took
+    other = model(talk=True)
+    with compilations_timed(after.append), compiled_blocks(other.blocks, silent, backend=counting):
+        run(other, SIZES[0])
+    assert after and len(spent) == count, "nobody listens any more"
+
+
 def test_chunks_of_every_number_have_the_same_graphs(graphs: Graphs, counting: Callable[..., Any]) -> None:
     """Of each function of rows one, not one for each chunk; another size asks for hardly any more."""
     made = model(blocks=3)
@@ -121,7 +136,7 @@ def test_chunks_of_every_number_have_the_same_graphs(graphs: Graphs, counting: C
     counts = []
     with compiled_blocks(made.blocks, silent, backend=counting, falls_back=False):
         for size, plain in zip(SIZES, expected, strict=True):
-            assert torch.equal(run(made, size)[0], plain)
+            torch.testing.assert_close(run(made, size)[0], plain, rtol=1e-5, atol=1e-5)
             counts.append(len(graphs))
     assert counts[0] <= 20 and counts[-1] <= counts[0] + 4 and counts[2] == counts[1]
     assert max(len(graph.graph.nodes) for graph in graphs) < 100

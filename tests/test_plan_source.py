@@ -113,6 +113,24 @@ def test_a_speaker_outside_the_crop_is_refused(boxes: list[list[int]], lost: str
         plan(asked, WIDE)
 
 
+@pytest.mark.parametrize(
+    ("asked", "doubts"),
+    [
+        ({"speaker_boxes": [LEFT, RIGHT]}, []),
+        ({"speaker_boxes": [LEFT, [480, 100, 600, 400]]}, ["overlap"]),
+        ({"speaker_boxes": [[300, 100, 490, 400], RIGHT]}, ["speaker 1's box is outside"]),
+        ({"speaker_boxes": [LEFT, [510, 100, 535, 130]]}, ["speaker 2's box covers 1 of"]),
+        ({}, []),
+        ({"speaker_boxes": [LEFT, LEFT], "audio": ["a.wav"]}, ["no effect with one speaker"]),
+    ],
+)
+def test_doubtful_boxes_are_noted(asked: Values, doubts: list[str]) -> None:
+    facts = replace(WIDE, sounds=WIDE.sounds[: len(asked.get("audio", DUET.sounds))])
+    notes = plan({**UPRIGHT, **asked}, facts).notes
+    found = [note for note in notes if "speaker" in note]
+    assert len(found) == len(doubts) and all(map(str.__contains__, found, doubts)), found
+
+
 def test_halves_outside_the_crop_are_refused() -> None:
     assert plan(PAIR, WIDE).speakers == 2
     with pytest.raises(

@@ -24,8 +24,11 @@ TOLD_LETTERS = 40  # of a prompt that stands for its video
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPart:
-    """The widgets that events read and empty; `place` is the block of the files, for tasks with a picture."""
+    """The widgets that events read and empty, in the accordion `fold`; `place` is the block of the files, for
+    tasks with a picture.
+    """
 
+    fold: gr.Accordion
     place: BlockContext
     files: gr.File
     prompts: gr.Textbox
@@ -60,7 +63,7 @@ class Combination:
 
 def build_batch() -> BatchPart:
     """Place the widgets in the surrounding Blocks."""
-    with gr.Accordion(say("batch"), open=False, elem_id="batch"):
+    with gr.Accordion(say("batch"), open=False, elem_id="batch") as fold:
         gr.HTML(f"<p class='hint'>{say('batch_note', most=MOST_VIDEOS)}</p>")
         with gr.Column() as place:
             files = gr.File(
@@ -73,7 +76,7 @@ def build_batch() -> BatchPart:
             )
         prompts = gr.Textbox(label=say("batch_prompts"), info=say("batch_prompts_help"), lines=2, max_lines=8)
         seeds = gr.Textbox(label=say("batch_seeds"), info=say("batch_seeds_help"), placeholder="1, 2, 3")
-    return BatchPart(place=place, files=files, prompts=prompts, seeds=seeds)
+    return BatchPart(fold=fold, place=place, files=files, prompts=prompts, seeds=seeds)
 
 
 def read_batch(part: BatchPart, values: Values, task: str) -> Batch:

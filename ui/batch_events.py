@@ -10,6 +10,7 @@ from ui.batch import Batch, Combination, combinations, read_batch
 from ui.cards import as_sentence
 from ui.fields import Values, collect, shown_values
 from ui.forecast import Updates, missing_input, roughly, show_forecast
+from ui.forms import forget_batch
 from ui.parts import Page
 from ui.restore import MOST_TOLD, toast
 from ui.texts import say
@@ -77,6 +78,7 @@ def _tell(page: Page, added: int, refused: Sequence[str]) -> Updates:
     if not added:
         return {}
     gr.Info(say("batch_added", count=added), duration=5)
+    forget_batch(page)
     part = page.generation.batch
     return {part.files: gr.update(value=None), part.prompts: "", part.seeds: ""}
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from ui.cards import as_sentence, card
 from ui.texts import say
+from wanvideo.checks import doubtful_boxes
 from wanvideo.errors import UserError
 from wanvideo.fields import read_values
 from wanvideo.geometry import speaker_halves, token_pixels, visible_part
@@ -26,7 +27,6 @@ Size: TypeAlias = tuple[int, int]  # (height, width)
 
 SCRIPT = Path(__file__).with_name("boxes.js")
 LONGEST_SIDE = 800  # of the picture that is sent
-FEWEST_CELLS = 4  # a mouth in fewer is a guess
 SPEAKERS = ("one", "two")
 CLASSES = (*SPEAKERS, "both")
 
@@ -118,26 +118,8 @@ def boxes_state(text: str, source: Source, target: Size | None, voices: Sequence
     rows, columns = visible_part(source.size, target)
     grid = seen_rows(used, source.size, target)
     crop = [columns.start, rows.start, len(columns), len(rows)]
-    return {**state, "crop": crop, "grid": grid, "notes": [*state["notes"], *_doubts(boxes, grid, crop)]}
-
-
-def _doubts(boxes: Sequence[Box], grid: Sequence[str], crop: Sequence[int]) -> list[str]:
-    """A sentence for each thing about the drawn boxes that is legal and hardly meant."""
-    said = []
-    left, top, right, bottom = crop[0], crop[1], crop[0] + crop[2], crop[1] + crop[3]
-    for number, (x0, y0, x1, y1) in enumerate(boxes, start=1):
-        cells = sum(digit in (str(number), "3") for row in grid for digit in row)
-        if cells < FEWEST_CELLS:
-            said.append(say("boxes_small", number=number, cells=cells))
-        if x0 < left or y0 < top or x1 > right or y1 > bottom:
-            said.append(say("boxes_cut", number=number))
-    if boxes and _overlap(*boxes):
-        said.append(say("boxes_overlap"))
-    return said
-
-
-def _overlap(one: Box, two: Box) -> bool:
-    return max(one[0], two[0]) < min(one[2], two[2]) and max(one[1], two[1]) < min(one[3], two[3])
+    doubts = map(as_sentence, doubtful_boxes(boxes, source.size, target))
+    return {**state, "crop": crop, "grid": grid, "notes": [*state["notes"], *doubts]}
 
 
 def boxes_html(source: Source | None, fault: str = "") -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ui.remedies import remedy_buttons
 from ui.texts import say, say_or
 from ui.texts.notes import in_language
+from ui.timeline import timeline
 from wanvideo.jobs.job import FAILED, QUEUED, RUNNING, Job
 
 
@@ -148,7 +149,8 @@ def result_card(job: Job | None) -> str:
         f"<ul class='notes'>{notes}</ul>" if notes else ""
     )
     quality = _quality(result) + remedy_buttons(job)
-    return card(say("result"), body + file + quality + _settings(result) + _stages(result), "result")
+    told = quality + timeline(job) + _settings(result) + _stages(result)
+    return card(say("result"), body + file + told, "result")
 
 
 def _quality(result: Mapping[str, Any]) -> str:

@@ -80,7 +80,14 @@ def _connect_forecast(page: Page) -> None:
     ]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     given = {*page.form.components, *tab.batch.widgets}
-    told = [tab.forecast, tab.negative.note, tab.sizes, page.models.plan, *automatic_widgets(page.form)]
+    told = [
+        tab.forecast,
+        tab.waveform,
+        tab.negative.note,
+        tab.sizes,
+        page.models.plan,
+        *automatic_widgets(page.form),
+    ]
 
     def foretell(values: Values) -> Updates:
         return _keep_and_foresee(page, values)

@@ -12,10 +12,12 @@ from ui.negative import negative_note
 from ui.parts import Page
 from ui.texts import say
 from ui.texts.notes import in_language
+from ui.waveform import waveform
 from wanvideo.defaults import SOURCES
 from wanvideo.errors import UserError
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
+from wanvideo.wording import TOLD_SECONDS
 
 Updates: TypeAlias = dict[Any, Any]
 
@@ -29,14 +31,17 @@ def automatic_widgets(form: Form) -> list[Widget]:
 
 def show_forecast(page: Page, values: Values) -> Updates:
     """One line on what the button would do, the plan in full, and what the empty fields will be."""
-    needed = missing_input(page, values)
+    needed, settings = missing_input(page, values), collect(page.form, values)
+    speech = {page.generation.waveform: waveform(settings, None)}
     if needed:
-        return {page.generation.forecast: f"<p class='hint'>{needed}</p>", page.models.plan: plan_card(None)}
+        line = f"<p class='hint'>{needed}</p>"
+        return {**speech, page.generation.forecast: line, page.models.plan: plan_card(None)}
     try:
         request, options = page.read(values)
         plan = prepare(request, options, suspects=page.store.suspects())[0]
     except UserError as error:
-        return {page.generation.forecast: f"<p class='problem'>{escape(as_sentence(str(error)))}</p>"}
+        problem = f"<p class='problem'>{escape(as_sentence(str(error)))}</p>"
+        return {**speech, page.generation.forecast: problem}
     hints = {
         widget: gr.update(placeholder=say("automatic_value", value=value))
         for name, value in decided_values(plan).items()
@@ -46,6 +51,7 @@ def show_forecast(page: Page, values: Values) -> Updates:
         page.generation.forecast: forecast_html(plan, request.count),
         page.models.plan: plan_card(plan),
         page.generation.negative.note: negative_note(plan),
+        page.generation.waveform: waveform(settings, plan),
         **hints,
     }
 
@@ -111,6 +117,8 @@ def _needs(plan: GenerationPlan, count: int) -> list[str]:
         parts.append(say("forecast_time", seconds=roughly(forecast.seconds * count)))
         if not forecast.calibrated:
             parts.append(say("forecast_guess"))
+    if forecast.compile_seconds >= TOLD_SECONDS:
+        parts.append(say("forecast_compile", seconds=roughly(forecast.compile_seconds)))
     return parts
 
 

@@ -21,7 +21,8 @@ def connect_forms(page: Page) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     blocks, form = gr.context.Context.root_block, page.form.components
     assert blocks is not None
-    blocks.load(lambda: open_form(page), None, [*form], **quiet)
+    batch = page.generation.batch
+    blocks.load(lambda: open_form(page), None, [*form, *batch.widgets, batch.fold], **quiet)
     page.generation.reset.click(lambda values: reset_form(page, values), form, [*form], **quiet)
     page.models.reset.click(lambda values: reset_options(page, values), form, [*form], **quiet)
     connect_negative(page.generation.negative)

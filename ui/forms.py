@@ -1,4 +1,5 @@
-"""Forms that come back: each task's own and one for the options, kept for each visitor at every change.
+"""Forms that come back: each task's own, one for the options and the batch, kept for each visitor at every
+change.
 
 The field `task` has two widgets. The first is the switch. The second names the task whose form the other
 widgets hold: it changes together with them, while the switch is ahead of them until the server has answered.
@@ -22,7 +23,7 @@ from wanvideo.request import OPTION_FIELDS, REQUEST_FIELDS, TASKS
 
 Kept: TypeAlias = Mapping[str, Any]
 
-OPTIONS, LAST = "options", "last"  # what is kept beside one form for each task
+OPTIONS, LAST, BATCH = "options", "last", "batch"  # what is kept beside one form for each task
 FILES = (gr.Image, gr.Audio, gr.Video)
 INPUT_KINDS = ("path", "paths", "boxes")
 INPUT_WORDS = ("prompt", "audio_order")
@@ -55,7 +56,19 @@ def keep_form(page: Page, values: Values) -> None:
         part: {name: [values[widget] for widget in page.form.widgets[name]] for name in names}
         for part, names in fields.items()
     }
+    batch = page.generation.batch
+    if batch.files in values:  # not every event is given it
+        parts[BATCH] = {
+            "files": values[batch.files] or [],
+            "prompts": values[batch.prompts],
+            "seeds": values[batch.seeds],
+        }
     page.forms.keep(current_visitor() or "", {**parts, LAST: {"task": values[page.form["task"]]}})
+
+
+def forget_batch(page: Page) -> None:
+    """For one that has become jobs: it would make them again after a reload."""
+    page.forms.keep(current_visitor() or "", {BATCH: {}})
 
 
 def open_form(page: Page) -> Updates:
@@ -68,7 +81,8 @@ def open_form(page: Page) -> Updates:
     filled = _fill(page, kept.get(task, {}), request_names(page, task))
     filled |= _fill(page, kept.get(OPTIONS, {}), option_names(page))
     changed = {widget: new for widget, new in filled.items() if (new["value"] or "") != (widget.value or "")}
-    return {**changed, **{widget: gr.update(value=task) for widget in page.form.widgets["task"]}}
+    switched = {widget: gr.update(value=task) for widget in page.form.widgets["task"]}
+    return {**changed, **_fill_batch(page, kept.get(BATCH, {})), **switched}
 
 
 def switch_form(page: Page, values: Values) -> Updates:
@@ -114,6 +128,20 @@ def _fill(page: Page, kept: Kept, names: Iterable[str]) -> Updates:
                 updates[widget]["choices"] = [(say(NO_FILE[name]), ""), *listed]
     tell_lost(lost)
     return updates
+
+
+def _fill_batch(page: Page, kept: Kept) -> Updates:
+    """What was given there, unfolded, so that nobody makes many videos unawares. Files that are gone are
+    told.
+    """
+    batch, roots = page.generation.batch, served_folders(page)
+    named = [file for file in kept.get("files") or () if isinstance(file, str)]
+    files = [file for file in named if is_served(file, roots)]
+    tell_lost(base_name(file) for file in named if file not in files)
+    texts = [kept.get(name) or "" for name in ("prompts", "seeds")]
+    given = zip(batch.widgets, (files, *texts), strict=True)
+    filled: Updates = {widget: gr.update(value=value) for widget, value in given if value}
+    return {**filled, batch.fold: gr.update(open=True)} if filled else {}
 
 
 def _installed_names(page: Page, kept: Kept) -> Mapping[str, Sequence[str]]:

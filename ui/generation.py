@@ -15,6 +15,7 @@ from ui.examples import example_rows
 from ui.fields import START_TASK, Widget, build_field, is_for
 from ui.negative import NegativePart, build_negative
 from ui.queue import queue_card
+from ui.queue_line import build_queue_line
 from ui.sizes import build_sizes
 from ui.texts import say
 from wanvideo.request import TASKS
@@ -28,6 +29,7 @@ SAMPLING = (
     ("guidance_scale", "audio_guidance_scale"),
     ("window_frames", "motion_frames", "color_correction"),
     ("apg", "separate_vocals"),
+    ("audio_start",),
 )
 EXPERT = (("num_frames", "fps", "riflex_freq_index"), ("start_step", "end_step"))
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -84,6 +86,8 @@ class GenerationTab:
     sizes: gr.Dropdown
     dice: gr.Button
     forecast: gr.HTML
+    queue_line: gr.HTML
+    waveform: gr.HTML
     live: gr.HTML
     meter: gr.HTML
     attention: gr.HTML
@@ -106,6 +110,7 @@ class _Inputs:
     source: gr.Accordion
     pair: BlockContext
     boxes: gr.HTML
+    waveform: gr.HTML
 
 
 def build_generation() -> GenerationTab:
@@ -121,6 +126,7 @@ def build_generation() -> GenerationTab:
             negative, rows = _build_sampling(widgets)
             batch = build_batch()
             generate = gr.Button(say("generate"), variant="primary", size="lg", elem_id="generate")
+            line = build_queue_line()
             forecast = gr.HTML(js_on_load=TYPING.read_text("utf-8"), elem_id="forecast")
             reset = gr.Button(say("reset_form"), size="sm", elem_id="reset")
         with gr.Column(scale=6, min_width=340):
@@ -142,6 +148,8 @@ def build_generation() -> GenerationTab:
         sizes=sizes,
         dice=dice,
         forecast=forecast,
+        queue_line=line,
+        waveform=inputs.waveform,
         **watched,
     )
 
@@ -189,6 +197,7 @@ def _build_inputs(widgets: Widgets) -> _Inputs:
         widgets["end_image"] = build_field("end_image")
         widgets["audio"] = build_field("audio")
         widgets["audio"][0].render()
+    waveform = gr.HTML(elem_id="waveform")
     examples = _build_examples()
     with gr.Accordion(say("second_speaker"), open=False) as second:
         widgets["audio"][1].render()
@@ -200,6 +209,7 @@ def _build_inputs(widgets: Widgets) -> _Inputs:
     with gr.Accordion(say("source_video"), open=False) as source:
         source_note = gr.HTML(note_html("source", START_TASK), elem_id="source-note")
         widgets["extends"] = build_field("extends")
+        widgets["extends_from"] = build_field("extends_from")
         widgets["video"] = build_field("video")
         widgets["denoise_strength"] = build_field("denoise_strength")
     shown: tuple[tuple[BlockContext, str], ...] = ((pictures, "image"), (second, "audio"))
@@ -212,6 +222,7 @@ def _build_inputs(widgets: Widgets) -> _Inputs:
         source=source,
         pair=pair,
         boxes=boxes,
+        waveform=waveform,
     )
 
 

@@ -19,7 +19,10 @@ from wanvideo.library.settings import VideoSettings
 from wanvideo.request import read_options
 
 # Of the finished video alone: its sound, its length, and what the file itself says better.
-OF_THE_OLD = ("audio", "video", "end_image", "seconds", "num_frames", "width", "height", "fps", "extends")
+OF_THE_OLD = frozenset(
+    {"audio", "audio_start", "video", "end_image", "seconds", "num_frames", "width", "height", "fps"}
+    | {"extends", "extends_from"}
+)
 
 
 def output_folder(page: Page) -> Path:

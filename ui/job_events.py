@@ -15,6 +15,7 @@ from ui.forecast import Updates, missing_input
 from ui.meter import meter_html
 from ui.parts import Page
 from ui.queue import EDIT, REUSE, REUSE_SEED, SHOW, add_plans, carry_out, queue_card, row_of
+from ui.queue_line import queue_line
 from ui.restore import job_settings, option_updates, request_updates, toast
 from ui.result_actions import connect_result
 from ui.texts import say
@@ -34,7 +35,7 @@ def connect_jobs(page: Page) -> None:
     tab = page.generation
     view = gr.State(dict(NOTHING_SEEN))
     shown = [tab.live, tab.meter, tab.attention, tab.stop, tab.so_far, tab.video, tab.actions.place]
-    shown += [tab.actions.download, tab.result, tab.queue, tab.hold, tab.generate, view]
+    shown += [tab.actions.download, tab.result, tab.queue, tab.hold, tab.generate, tab.queue_line, view]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     look: Callable[[View], Updates] = lambda seen: look_at_jobs(page, view, seen)  # noqa: E731
 
@@ -159,6 +160,7 @@ def look_at_jobs(page: Page, state: gr.State, seen: View) -> Updates:
         (tab.actions.download, "download", gr.update(value=file)),
         (tab.result, "result", result_card(chosen)),
         (tab.queue, "queue", queue_card(jobs, chosen.id if chosen else None, is_paused=paused)),
+        (tab.queue_line, "queue_line", queue_line(jobs)),
         (tab.hold, "hold", gr.update(value=say("queue_go_on" if paused else "queue_hold"))),
         (tab.generate, "generate", gr.update(value=_generate_word(editing))),
     ]

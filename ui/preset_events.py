@@ -29,7 +29,7 @@ from wanvideo.recommended import recommended_preset
 
 # What a preset of one's own leaves out: the inputs of one video.
 INPUTS = {"task", "prompt", "image", "end_image", "video", "audio", "audio_order", "speaker_boxes"}
-INPUTS |= {"seed", "count", "extends"}
+INPUTS |= {"seed", "count", "extends", "extends_from", "audio_start"}
 LENGTHS = ("num_frames", "seconds")  # two ways to say one thing
 
 

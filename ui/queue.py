@@ -9,7 +9,7 @@ import gradio as gr
 
 from ui.cards import card, duration, has_card, subtitle_of, title_of
 from ui.texts import say
-from wanvideo.jobs.job import DONE, FAILED, PAUSED, QUEUED, RUNNING, STOPPED, Job
+from wanvideo.jobs.job import CARD, DONE, FAILED, PAUSED, QUEUED, RUNNING, STOPPED, Job
 from wanvideo.jobs.orders import DOWN, UP, copy_job, move_job, pause_job, resume_job, retry_job
 from wanvideo.jobs.store import JobStore
 from wanvideo.plan import GenerationPlan
@@ -19,12 +19,14 @@ Order: TypeAlias = Callable[[JobStore, int], object]
 
 # Of the page alone; the others are orders to the queue.
 SHOW, EDIT, REUSE, REUSE_SEED = "show", "edit", "reuse", "reuse_seed"
+SLOWLY = "slowly"  # with launches that wait: worker.log then names the line of a CUDA error
 ORDERS: Mapping[str, Order] = {
     "up": partial(move_job, where=UP),
     "down": partial(move_job, where=DOWN),
     "pause": pause_job,
     "resume": resume_job,
     "retry": retry_job,
+    SLOWLY: partial(retry_job, blocking=True),
     "copy": copy_job,
     "cancel": JobStore.request_stop,
 }
@@ -41,7 +43,7 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     PAUSED: ("up", "down", EDIT, "resume", "cancel"),
     RUNNING: ("pause", "cancel"),
     DONE: (SHOW, REUSE, REUSE_SEED, "copy"),
-    FAILED: (SHOW, REUSE, REUSE_SEED, "retry"),
+    FAILED: (SHOW, REUSE, REUSE_SEED, "retry", SLOWLY),
     STOPPED: (SHOW, REUSE, REUSE_SEED, "retry"),
 }
 
@@ -77,6 +79,8 @@ def _row(job: Job, is_shown: bool) -> str:
 def _is_offered(action: str, job: Job, is_shown: bool) -> bool:
     if action == SHOW:
         return has_card(job) and not is_shown
+    if action == SLOWLY:
+        return job.error_kind == CARD and not job.blocking
     leaves = job.stop_requested or job.pause_requested
     return not (job.state == RUNNING and leaves)
 

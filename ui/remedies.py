@@ -8,12 +8,10 @@ from typing import Any, TypeAlias
 
 from ui.texts import say
 from wanvideo.geometry import area_size
-from wanvideo.jobs.job import FAILED, Job
+from wanvideo.jobs.job import FAILED, MEMORY, Job
 from wanvideo.registry import attention_backends
 from wanvideo.request import REQUEST_FIELDS
 
-# The sentence of a job whose memory ran out, as `wanvideo/jobs/worker.py` writes it.
-NO_MEMORY = re.compile(r"^The memory was not enough for this video \((\d+) × (\d+), (\d+) frames at a time\)")
 FEW_MOTION_FRAMES = re.compile(r"^More motion frames than (\d+)")  # of the quality report
 EVERY_BLOCK = 40  # of the largest models; more are never swapped
 SMALL_AREA = 512 * 576  # pixels
@@ -34,10 +32,14 @@ Remedies: TypeAlias = Iterator[Remedy]
 
 
 def remedies_for(job: Job) -> tuple[Remedy, ...]:
-    """For a job whose memory ran out: less of it. For a video past a limit of its quality report: the fixes
+    """For a failed job those of its kind of error. For a video past a limit of its quality report: the fixes
     that are settings.
     """
-    found = _less_memory(job) if job.state == FAILED else _better(job)
+    if job.state == FAILED:
+        mends = _OF_ERRORS.get(job.error_kind)
+        found = mends(job) if mends else iter(())
+    else:
+        found = _better(job)
     return tuple({remedy.name: remedy for remedy in found}.values())
 
 
@@ -51,10 +53,7 @@ def remedy_buttons(job: Job) -> str:
 
 
 def _less_memory(job: Job) -> Remedies:
-    found = NO_MEMORY.match(job.error)
-    if found is None:
-        return
-    width, height, frames = map(int, found.groups())
+    width, height, frames = (job.failure[name] for name in ("width", "height", "frames"))
     swapped = job.options.get("blocks_to_swap")
     if not isinstance(swapped, int) or swapped < EVERY_BLOCK:
         yield Remedy(name="swap", words=say("remedy_swap"), settings={"blocks_to_swap": EVERY_BLOCK})
@@ -103,6 +102,7 @@ def _attention(job: Job, figure: Mapping[str, Any]) -> Remedies:  # noqa: ARG001
         yield Remedy(name="attention", words=words, settings={"attention": ran.fallback})
 
 
+_OF_ERRORS: Mapping[str, Callable[[Job], Remedies]] = {MEMORY: _less_memory}
 _FIXES: Mapping[str, tuple[Callable[[Job, Mapping[str, Any]], Remedies], ...]] = {
     "colour_drift": (_colour, _steps),
     "colour_spread": (_colour, _steps),

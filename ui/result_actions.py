@@ -12,9 +12,11 @@ from ui.forecast import Updates
 from ui.going_on import from_its_end, from_last_frame, output_folder
 from ui.parts import Page
 from ui.queue import add_plans
+from ui.redo import redone_settings
 from ui.remedies import Remedy, remedies_for
 from ui.restore import job_settings, option_updates, request_updates, toast
 from ui.texts import say
+from ui.timeline import index_of
 from wanvideo.errors import UserError
 from wanvideo.jobs.job import Job
 from wanvideo.library.results import find_result
@@ -33,7 +35,7 @@ def connect_result(page: Page, view: gr.State) -> None:
     actions.reuse.click(partial(reuse_job, page), view, form, **quiet)
 
     def change(event: gr.EventData) -> Updates:
-        return mend(page, event)
+        return mend(page, event) if index_of(str(event.action)) is None else redo(page, event)
 
     page.generation.result.click(change, None, form, **quiet)
 
@@ -90,6 +92,18 @@ def mend(page: Page, event: Any) -> Updates:
     except UserError as error:
         return _refused(page, error)
     return _filled(page, settings, keeps_seed=True)
+
+
+def redo(page: Page, event: Any) -> Updates:
+    """A new job that keeps the job's video up to the window of the button and makes the rest anew."""
+    job, index = page.store.get(int(event.job)), index_of(str(event.action))
+    if job is not None and index is not None:
+        try:
+            video = find_result(output_folder(page), Path(job.result.get("output", "")).name).path
+            add_changed(page, redone_settings(job, index, video))
+        except UserError as error:
+            return _refused(page, error)
+    return {page.tabs: gr.skip()}
 
 
 def changed(settings: VideoSettings, remedy: Remedy) -> VideoSettings:

@@ -8,11 +8,12 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wanvideo.jobs.forms import Kept
 from wanvideo.jobs.job import Job
 
 log = logging.getLogger(__name__)
@@ -49,16 +50,22 @@ def clean_uploads(folder: Path, kept: Collection[Path], now: float | None = None
     return freed
 
 
-def files_of(jobs: Iterable[Job]) -> set[Path]:
-    """Every file that the jobs' requests name."""
-    return {Path(name) for job in jobs for name in _texts(job.request.values()) if Path(name).is_absolute()}
+def files_of(jobs: Iterable[Job], forms: Iterable[Kept] = ()) -> set[Path]:
+    """Every file that the jobs' requests and the kept forms name."""
+    texts = _texts([*(job.request for job in jobs), *forms])
+    # A prompt may look like a path, and with a zero byte the system would refuse to look for it
+    return {Path(text) for text in texts if Path(text).is_absolute() and "\0" not in text}
 
 
 class UploadCleaner:
-    """Cleans at `start` and then every hour, in the background. `jobs` gives those whose inputs are kept."""
+    """Cleans at `start` and then every hour, in the background. `jobs` and `forms` give those whose files are
+    kept.
+    """
 
-    def __init__(self, folder: Path, jobs: Callable[[], Iterable[Job]]) -> None:
-        self._folder, self._jobs = folder, jobs
+    def __init__(
+        self, folder: Path, jobs: Callable[[], Iterable[Job]], forms: Callable[[], Iterable[Kept]]
+    ) -> None:
+        self._folder, self._jobs, self._forms = folder, jobs, forms
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="uploads", daemon=True)
 
@@ -72,7 +79,7 @@ class UploadCleaner:
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
-            clean_uploads(self._folder, files_of(self._jobs()))
+            clean_uploads(self._folder, files_of(self._jobs(), self._forms()))
             self._stopping.wait(EVERY_SECONDS)
 
 
@@ -100,9 +107,11 @@ def _remove(path: Path) -> bool:
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:
-    """The strings among values and in lists of them."""
+    """The strings among values, in lists and in mappings of them."""
     for value in values:
         if isinstance(value, str):
             yield value
         elif isinstance(value, (list, tuple)):
             yield from _texts(value)
+        elif isinstance(value, Mapping):
+            yield from _texts(value.values())

@@ -1,9 +1,10 @@
-"""What is refused: a request that no model could fulfil, and one that its own size and length forbid.
+"""What is refused: a request that no model could fulfil, and one that its own size and length forbid. What is
+legal but hardly meant is doubted in a sentence.
 
 Pure arithmetic.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wanvideo.defaults import SOURCES, SPEECH_FPS
@@ -19,6 +20,7 @@ from wanvideo.request import REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 from wanvideo.sampling.samplers import find_sampler
 
 SAME_RATE = 0.01  # frames a second: 29.97 is 30000 / 1001
+FEWEST_CELLS = 4  # tokens of a speaker; a mouth in fewer is a guess
 
 
 def check_request(request: GenerationRequest, options: RuntimeOptions, facts: InputFacts) -> None:
@@ -47,6 +49,41 @@ def check_made(
         raise UserError("end_image needs a longer video", value=1, allowed="5 frames or more")
     if source is not None and len(request.audio) == 2 and REQUEST_FIELDS["audio"].is_for(request.task):
         _check_seen(request, (source.height, source.width), (height, width))
+
+
+def doubtful_speakers(
+    request: GenerationRequest, source: PictureFacts | VideoFacts | None, target: tuple[int, int]
+) -> Iterator[str]:
+    """As `doubtful_boxes` for a request; nothing where nobody drew boxes, or fewer than two speak."""
+    speaks = REQUEST_FIELDS["speaker_boxes"].is_for(request.task)
+    if source is not None and speaks and len(request.audio) == 2:
+        yield from doubtful_boxes(request.speaker_boxes, (source.height, source.width), target)
+
+
+def doubtful_boxes(
+    boxes: Sequence[Sequence[float]], source: tuple[int, int], target: tuple[int, int]
+) -> Iterator[str]:
+    """A sentence, without a full stop, for each thing about the speakers' boxes that is hardly meant.
+
+    `boxes` are none or two, (x0, y0, x1, y1) in pixels of the picture; `source` and `target` are (height,
+    width) of picture and video.
+    """
+    rows, columns = token_pixels(source, target)
+    seen_rows, seen_columns = visible_part(source, target)
+    for number, box in enumerate(boxes, start=1):
+        x0, y0, x1, y1 = map(int, box)
+        cells = sum(x0 <= x < x1 for x in columns) * sum(y0 <= y < y1 for y in rows)
+        if cells < FEWEST_CELLS:
+            yield f"speaker {number}'s box covers {cells} of the video's cells: a larger one helps"
+        is_wide = box[0] < seen_columns.start or box[2] > seen_columns.stop
+        if is_wide or box[1] < seen_rows.start or box[3] > seen_rows.stop:
+            yield f"a part of speaker {number}'s box is outside of what the video shows"
+    if boxes and _overlap(*boxes):
+        yield "the speakers' boxes overlap: what lies in both follows either voice"
+
+
+def _overlap(one: Sequence[float], two: Sequence[float]) -> bool:
+    return max(one[0], two[0]) < min(one[2], two[2]) and max(one[1], two[1]) < min(one[3], two[3])
 
 
 def _check_seen(request: GenerationRequest, source: tuple[int, int], target: tuple[int, int]) -> None:

@@ -2,7 +2,7 @@
 job is long enough to pay for it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wanvideo.effective_mode import EffectiveMode
 from wanvideo.errors import UserError
@@ -52,7 +52,18 @@ def decide_compile(
     plain = decided(job)
     saved = _saved_seconds(job, plain)
     choice = _choose(options, machine, mode, proofs, saved)
-    return (choice, decided(job.as_compiled())) if choice.blocks else (choice, plain)
+    if not choice.blocks:
+        return choice, plain
+    job = job.as_compiled()
+    fast, seconds = decided(job), _compile_seconds(job, mode, proofs)
+    return choice, replace(fast, forecast=replace(fast.forecast, compile_seconds=seconds))
+
+
+def _compile_seconds(job: Job, mode: EffectiveMode, proofs: MachineProofs | None) -> float:
+    """Of the last such job that compiled, before the first one of the trial; 0 where there is neither."""
+    trial = proofs.compiled.get(mode.mode.name) if proofs else None
+    in_trial = trial.compile_seconds if trial else None
+    return known_speed(proofs).compiling.get(job.kind) or in_trial or 0.0
 
 
 def _choose(

@@ -8,6 +8,7 @@ around the block, outside the compiled code, and re-point parameters that stay t
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
@@ -52,6 +53,29 @@ def compiled_blocks(
             dressed.callback(vars(block).pop, "forward", None)
             block.forward = dress.around(block, backend)
         yield
+
+
+@contextmanager
+def compilations_timed(spent: Callable[[float], None]) -> Iterator[None]:
+    """While this is open, `spent` is given the seconds of each compilation of this process, at its end."""
+    from torch._dynamo.callback import callback_handler
+
+    begun = 0.0
+
+    def begin(*_: object) -> None:
+        nonlocal begun
+        begun = time.perf_counter()
+
+    def end(*_: object) -> None:
+        spent(time.perf_counter() - begun)
+
+    callback_handler.register_start_callback(begin)
+    callback_handler.register_end_callback(end)
+    try:
+        yield
+    finally:
+        callback_handler.remove_start_callback(begin)
+        callback_handler.remove_end_callback(end)
 
 
 class _Dress:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from wanvideo.lending import JobModels
-from wanvideo.media.frames import read_frame_at, read_frames, read_last_frames
+from wanvideo.media.frames import read_frame_at, read_frames
 from wanvideo.media.pictures import fit_picture, load_picture
 from wanvideo.models.block_reuse import Reuse
 from wanvideo.models.image_encoder import encode_picture
@@ -232,8 +232,8 @@ def _source_picture(plan: GenerationPlan) -> Image.Image | None:
     if plan.request.image is not None:
         return load_picture(plan.request.image)
     if plan.old is not None:
-        is_first, path = plan.task == TALK, plan.old.path
-        return Image.fromarray(read_frame_at(path, 0) if is_first else read_last_frames(path, 1)[0])
+        is_first = plan.task == TALK
+        return Image.fromarray(read_frame_at(plan.old.path, 0) if is_first else plan.old.last_frames(1)[0])
     return Image.fromarray(read_frame_at(plan.request.video or "", 0, plan.settings.fps))
 
 

@@ -118,31 +118,41 @@ def find_length(
             allowed=f"1 to {window_frames - 4}",
         )
     lead = 0 if facts.old is None else motion_frames
-    total = request.num_frames or speech_frames(request, facts) or window_frames - lead
     if request.seconds is not None:
         total = max(1, round(request.seconds * fps))
+    else:
+        total = request.num_frames or speech_frames(request, facts) or window_frames - lead
     return total, plan_windows(total, window_frames, motion_frames, lead)
 
 
 def speech_frames(request: GenerationRequest, facts: InputFacts) -> int:
-    """Length of the speech in frames; 0 for silence."""
+    """Length of the speech in frames, less what is over before; 0 for silence. Raises UserError when nothing
+    of it is left.
+    """
     lengths = [sound.seconds for sound in facts.sounds]
     if not lengths:
         return 0
     seconds = sum(lengths) if request.audio_order == "sequence" else max(lengths)
-    return max(1, int(seconds * SPEECH_FPS))
+    if seconds <= request.audio_start:
+        what = "the speech is over before audio_start"
+        fix = "Give the length of the silence in seconds, or a smaller audio_start."
+        raise UserError(what, value=f"{request.audio_start:g}", allowed=f"0 to {seconds:.2f}", fix=fix)
+    return max(1, int(seconds * SPEECH_FPS) - round(request.audio_start * SPEECH_FPS))
 
 
 def notes_of_old(request: GenerationRequest, old: OldVideo | None, extent: Extent) -> Iterator[str]:
     """What is to be said of a video that is gone on from."""
     if old is None:
         return
+    if old.is_cut:
+        yield f"{old.path.name} is kept for its first {old.facts.seconds:.2f} seconds"
     if not old.is_like_ours:
         yield f"{old.path.name} is coded in another way than new videos: its pictures are encoded once more"
     if request.num_frames is not None and request.num_frames != extent.total_frames:
         repeated = f"frame 1 of num_frames {request.num_frames} is the last one of {old.path.name}"
         yield f"{repeated}: {extent.total_frames} are new"
-    if speaks(request.task) and len(request.audio) > 1:
+    is_heard = request.audio_start * SPEECH_FPS >= extent.windows[0].skip
+    if speaks(request.task) and len(request.audio) > 1 and not is_heard:
         yield f"which speaker {old.path.name} ends with is not known: the first window begins in silence"
 
 

@@ -11,9 +11,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from wanvideo import __version__
 from wanvideo.media.segments import JobFolder
-from wanvideo.media.sound import Sound, follow_sound, load_sound, mix_sounds
+from wanvideo.media.sound import Sound, follow_sound, load_sound, recorded_sound
 from wanvideo.media.video import join_segments
 from wanvideo.plan import GenerationPlan
 from wanvideo.quality.frames import QUALITY, WindowFigures, read_windows
@@ -23,6 +26,7 @@ from wanvideo.step_cache.window import PASSES
 
 log = logging.getLogger(__name__)
 
+WAYS = "ways"  # name of what `with_way` puts into the state of a window
 PATH_FIELDS = ("image", "end_image", "video", "extends", "model")
 
 # The old video in the report: a part to compare others with, itself not looked at.
@@ -60,10 +64,26 @@ def join_windows(plan: GenerationPlan, folder: JobFolder, output: Path) -> tuple
 
 
 def with_passes_of(plan: GenerationPlan, folder: JobFolder) -> GenerationPlan:
-    """The plan with what a step cache computed of the windows in `folder`, of which there is one at least."""
-    counted = folder.load_state(folder.finished() - 1).get(PASSES)
+    """The plan with what computed the windows in `folder`, of which there is one at least, and how many
+    passes a step cache left of them.
+    """
+    last = folder.load_state(folder.finished() - 1)
+    counted = last.get(PASSES)
     rows = () if counted is None else tuple((computed, all_) for computed, all_ in counted.tolist())
-    return replace(plan, computed_passes=rows)
+    return replace(plan, computed_passes=rows, window_ways=read_ways(last.get(WAYS)))
+
+
+def with_way(before: Tensor | None, plan: GenerationPlan) -> dict[str, Tensor]:
+    """For the state of a window: what computed it and those before, as `read_ways` reads it. `before`: that
+    of the window before.
+    """
+    written = json.dumps([*read_ways(before), f"{plan.attention}, {plan.quantization}"]).encode()
+    return {WAYS: torch.tensor(list(written), dtype=torch.uint8)}
+
+
+def read_ways(written: Tensor | None) -> tuple[str, ...]:
+    """Attention and quantization of each window; none of a version that did not write them."""
+    return () if written is None else tuple(json.loads(bytes(written.tolist())))
 
 
 def clear_windows(folder: JobFolder) -> None:
@@ -103,7 +123,8 @@ def _original_sound(plan: GenerationPlan) -> Sound | None:
     if not plan.uses_speech:
         return None
     seconds = plan.total_frames / plan.settings.fps
-    return mix_sounds([load_sound(path, seconds) for path in plan.request.audio], plan.request.audio_order)  # type: ignore[arg-type]
+    asked = plan.request
+    return recorded_sound(asked.audio, asked.audio_order, asked.audio_start, seconds)  # type: ignore[arg-type]
 
 
 def _comment(plan: GenerationPlan, quality: QualityReport) -> str:

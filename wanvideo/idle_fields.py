@@ -36,6 +36,9 @@ def _idle_source(request: GenerationRequest, settings: Settings) -> Iterator[str
     has_strength = REQUEST_FIELDS["denoise_strength"].is_for(request.task)
     if has_strength and strength < 1 and request.video is None:
         yield "denoise_strength has no effect without a source video"
+    has_cut = REQUEST_FIELDS["extends_from"].is_for(request.task) and request.extends_from is not None
+    if has_cut and request.extends is None:
+        yield "extends_from has no effect without a video to go on from"
     if may_start_from_video(request) and settings.steps.start == 0:
         rounded = "" if strength == 1 else f": of {steps} steps that is all"
         yield f"video has no effect at denoise_strength {strength:g}{rounded}"
@@ -69,6 +72,8 @@ def _idle_speech(request: GenerationRequest) -> Iterator[str]:
             yield "no speech given: the mouth stays still and the new part is silent"
         if request.separate_vocals:
             yield "separate_vocals has no effect without speech"
+        if request.audio_start:
+            yield "audio_start has no effect without speech"
     if len(request.audio) < 2:
         alone = {"speaker_boxes": request.speaker_boxes, "audio_order": request.audio_order == "sequence"}
         yield from (f"{name} has no effect with one speaker" for name, is_set in alone.items() if is_set)

@@ -30,6 +30,6 @@ def inspect_inputs(request: GenerationRequest) -> InputFacts:
         picture=probe_picture(request.image) if request.image else None,
         end_picture=probe_picture(request.end_image) if request.end_image else None,
         video=probe_video(request.video) if request.video else None,
-        old=probe_old_video(extends) if extends else None,
+        old=probe_old_video(extends, request.extends_from) if extends else None,
         sounds=tuple(probe_sound(path) for path in request.audio),
     )

@@ -71,7 +71,8 @@ class Forecast:
     `working`: kind of work -> bytes of the card beside the weights. `host_bytes`: main memory at the peak;
     `disk_bytes`: written to disk; `swapped_bytes`: of the diffusion model's weights, in main memory;
     `total_bytes`: of the card, 0 without one. Seconds are `calibrated` when they come from a measurement on
-    this machine, and leave out loading.
+    this machine, and leave out loading, and compiling: that is known to take `compile_seconds` where it is
+    done, once after each start of the program.
     """
 
     stages: dict[str, StageForecast] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Forecast:
     swapped_bytes: int = 0
     total_bytes: int = 0
     calibrated: bool = False
+    compile_seconds: float = 0.0
 
     @property
     def device_bytes(self) -> int:

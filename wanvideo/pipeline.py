@@ -4,6 +4,7 @@ one file.
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +13,20 @@ from PIL import Image
 from torch import Tensor
 
 from wanvideo.attempts import Attempts
+from wanvideo.compiled_blocks import compilations_timed
 from wanvideo.conditioning import JobInputs, encode_inputs, window_conditions
-from wanvideo.finished_file import clear_windows, job_folder, join_windows, with_passes_of
+from wanvideo.finished_file import (
+    WAYS,
+    clear_windows,
+    job_folder,
+    join_windows,
+    with_passes_of,
+    with_way,
+)
 from wanvideo.lending import JobModels, job_models
-from wanvideo.media.frames import read_last_frames
 from wanvideo.media.pictures import fit_picture
 from wanvideo.media.segments import JobFolder
-from wanvideo.memory.kept import record_job
+from wanvideo.memory.kept import record_compiling, record_job
 from wanvideo.memory_plan import VAE_DECODE
 from wanvideo.model_cache import ModelCache
 from wanvideo.models.vae import decode_pieces
@@ -77,7 +85,7 @@ def generate(
     folder, built, asked = job_folder(plan), cache.builds, plan
     finished = folder.finished()
     _open_card(plan, cache)
-    with switched(plan.switches):
+    with switched(plan.switches), _compiling(plan, clock):
         inputs = attempts.make(lambda models: encode_inputs(plan, models, clock.enter))
         for window in plan.windows[finished:]:
             clock.enter_window(window.index)
@@ -92,6 +100,7 @@ def generate(
         cache.clear_card()
     peak = torch.cuda.max_memory_reserved() if plan.device != "cpu" else 0
     stages = clock.stages()
+    record_compiling(plan.kind, stages)
     strays = finished or attempts.notes or plan is not asked
     if not strays and cache.builds == built:  # else its seconds tell nothing of others
         record_job(plan.kind, plan.forecast, stages, peak)
@@ -103,6 +112,11 @@ def generate(
         stages=stages,
         peak_bytes=peak,
     )
+
+
+def _compiling(plan: GenerationPlan, clock: StageClock) -> AbstractContextManager[None]:
+    """Compiling is a stage of its own in the clock, whatever goes on meanwhile."""
+    return compilations_timed(clock.apart("compile")) if plan.compile.blocks else nullcontext()
 
 
 def _make_window(
@@ -137,8 +151,8 @@ def _try_window(
         decoded = DecodedWindow(plan, window, inputs, clock, before)
         with models.vae(VAE_DECODE) as vae:
             pieces = decode_pieces(vae, latents, models.memory.decode_tile)
-            passes = with_passes(before.get(PASSES), attempts.passes)
-            folder.append(window.index, decoded.frames(pieces), lambda: {**decoded.state(), **passes})
+            told = {**with_passes(before.get(PASSES), attempts.passes), **with_way(before.get(WAYS), plan)}
+            folder.append(window.index, decoded.frames(pieces), lambda: {**decoded.state(), **told})
 
     attempts.make(decode)
 
@@ -147,7 +161,7 @@ def _carried_over(plan: GenerationPlan, first: Window) -> dict[str, Tensor]:
     """What the first window goes on from: the last pixels of the old video, if there is one."""
     if plan.old is None:
         return {}
-    frames = [Image.fromarray(frame) for frame in read_last_frames(plan.old.path, first.skip)]
+    frames = [Image.fromarray(frame) for frame in plan.old.last_frames(first.skip)]
     return {MOTION: torch.cat([fit_picture(frame, plan.height, plan.width) for frame in frames], dim=1)}
 
 

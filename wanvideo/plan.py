@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wanvideo.checkpoint.catalog import ModelSet
-from wanvideo.checks import check_request
+from wanvideo.checks import check_request, doubtful_speakers
 from wanvideo.compile_choice import CompileChoice, decide_compile
 from wanvideo.decided_options import first_place
 from wanvideo.downloads.catalog import MELBAND
 from wanvideo.errors import UserError
-from wanvideo.extent import Extent, decide_extent, notes_of_old
+from wanvideo.extent import Extent, decide_extent, find_source, notes_of_old
 from wanvideo.hardware import Hardware
 from wanvideo.idle_fields import idle_fields
 from wanvideo.inputs import InputFacts
@@ -41,7 +41,8 @@ class GenerationPlan:
     """All that will be done. `notes` says in plain words what differs from what was asked, and why.
     `own_cores`: the tensor cores that the quantization mode knows as its own are used. `switches`: what
     PyTorch is told for the time of the job. `computed_passes`: known once a video is made with a step cache,
-    (computed, all) forward passes of each window. `old`: the video that this one goes on from; it comes first
+    (computed, all) forward passes of each window. `window_ways`: known once windows are made, attention and
+    quantization of each. `old`: the video that this one goes on from; it comes first
     in the file, and neither `total_frames` nor `windows` count it.
     """
 
@@ -69,6 +70,7 @@ class GenerationPlan:
     step_cache: StepCachePlan = StepCachePlan()
     compile: CompileChoice = CompileChoice()
     computed_passes: tuple[tuple[int, int], ...] = ()
+    window_ways: tuple[str, ...] = ()
     old: OldVideo | None = None
 
     @property
@@ -118,7 +120,15 @@ class GenerationPlan:
         computed = [f"{part} of {whole}" for part, whole in self.computed_passes]
         passes = {"computed_passes": computed} if computed else {}
         memory = effective_memory(self.memory, self.forecast)
-        return {**self.shaping(), **passes, **self.compile.effective(), **memory}
+        return {**self.shaping(), **self._cut(), **passes, **self.compile.effective(), **memory}
+
+    def _cut(self) -> dict[str, Any]:
+        """How a video of several windows was cut into them, and what computed each if that changed midway."""
+        if not REQUEST_FIELDS["window_frames"].is_for(self.task):
+            return {}
+        ways = list(self.window_ways) if len(set(self.window_ways)) > 1 else []
+        cut = {"window_frames": self.windows[0].frames, "motion_frames": self.settings.motion_frames}
+        return {**cut, "window_ways": ways} if ways else cut
 
     def shaping(self) -> dict[str, Any]:
         """The part of it that shapes the frames. Where weights wait does not: a job that goes on after a
@@ -193,8 +203,7 @@ def make_plan(
         **_computing(ways, compiled, memory),
         output=output,
         notes=(
-            *notes_of_old(request, facts.old, extent),
-            *_about_request(request, options, settings, models, extent),
+            *_about_request(request, options, settings, models, extent, facts),
             *ways.notes,
             *lora_notes(request, models, settings, ways.mode.mode),
             *cache.notes,
@@ -249,9 +258,13 @@ def _about_request(
     settings: Settings,
     models: ModelSet,
     extent: Extent,
+    facts: InputFacts,
 ) -> Iterator[str]:
+    yield from notes_of_old(request, facts.old, extent)
     yield from (sentence.rstrip(".") for sentence in models.passed_over)
     yield from idle_fields(request, settings, len(extent.windows))
+    source = find_source(request, facts, settings.steps)
+    yield from doubtful_speakers(request, source, (extent.height, extent.width))
     yield from _separator_missing(request, options, models)
 
 

@@ -14,6 +14,7 @@ from wanvideo.options import RuntimeOptions as RuntimeOptions
 
 TALK, IMAGE_TO_VIDEO, TEXT_TO_VIDEO = "talk", "image_to_video", "text_to_video"
 TASKS = (TALK, IMAGE_TO_VIDEO, TEXT_TO_VIDEO)
+PICTURED = (TALK, IMAGE_TO_VIDEO)  # tasks that begin with a picture
 RANDOM_SEED = -1
 
 
@@ -41,12 +42,7 @@ class GenerationRequest:
         aliases=("n_prompt",),
     )
     image: str | None = row(
-        "path",
-        None,
-        "Picture",
-        "the picture that speaks or moves",
-        tasks=(TALK, IMAGE_TO_VIDEO),
-        flag="--image",
+        "path", None, "Picture", "the picture that speaks or moves", tasks=PICTURED, flag="--image"
     )
     end_image: str | None = row(
         "path", None, "End picture", "the picture to arrive at", tasks=(IMAGE_TO_VIDEO,), flag="--end-image"
@@ -63,17 +59,23 @@ class GenerationRequest:
         None,
         "Extend",
         "a finished video that this one goes on from",
-        tasks=(TALK, IMAGE_TO_VIDEO),
+        tasks=PICTURED,
         flag="--extend",
         aliases=("extend",),
     )
+    extends_from: float | None = row(
+        "float",
+        None,
+        "Extend from",
+        "seconds of that video to keep; all of it when empty",
+        low=0.04,
+        high=10_800,
+        tasks=PICTURED,
+        flag="--extend-from",
+        aliases=("extend_from",),
+    )
     audio: tuple[str, ...] = row(
-        "paths",
-        (),
-        "Speech",
-        "one sound file per speaker, two at most; none = silence",
-        tasks=(TALK,),
-        flag="--audio",
+        "paths", (), "Speech", "one per speaker, two at most; none = silence", tasks=(TALK,), flag="--audio"
     )
     audio_order: str = row(
         "choice",
@@ -82,6 +84,16 @@ class GenerationRequest:
         "together, or one after the other",
         choices=("together", "sequence"),
         tasks=(TALK,),
+    )
+    audio_start: float = row(
+        "float",
+        0.0,
+        "Speech from",
+        "seconds of the speech that are over when the new frames begin",
+        low=0,
+        high=10_800,
+        tasks=(TALK,),
+        flag="--audio-start",
     )
     speaker_boxes: tuple[tuple[float, float, float, float], ...] = row(
         "boxes",
@@ -174,13 +186,7 @@ class GenerationRequest:
         flag="--sampler",
     )
     seed: int = row(
-        "int",
-        RANDOM_SEED,
-        "Seed",
-        "-1 = random; the one used is in the result",
-        low=-1,
-        high=2**62,
-        flag="--seed",
+        "int", RANDOM_SEED, "Seed", "-1 = random; the result tells which", low=-1, high=2**62, flag="--seed"
     )
     count: int = row(
         "int", 1, "Variations", "this many videos: seed, seed + 1, ...", low=1, high=100, flag="--count"
@@ -213,7 +219,7 @@ class GenerationRequest:
         "float",
         1.0,
         "Colour correction",
-        "pull each frame to the picture's colours",
+        "pull frames to the picture's colours",
         low=0,
         high=1,
         tasks=(TALK,),

@@ -1,8 +1,11 @@
 """What the model hears: the speech of a job as one embedding per speaker, along the time of its windows."""
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,6 +26,8 @@ from wanvideo.models.vocal_separator import vocals_as_speech
 from wanvideo.plan import GenerationPlan
 from wanvideo.stage_clock import reporter
 
+Track: TypeAlias = npt.NDArray[np.float64]  # (n,) at 16 kHz
+
 SPEECH_MARGIN = 3  # frames past the last window: the speech around its last frame
 SAMPLES_PER_FRAME = int(SPEECH_RATE / SPEECH_FPS)
 
@@ -35,11 +40,10 @@ def speech_of_job(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...]
     """
     last = plan.windows[-1]
     seconds = (last.start + last.frames + SPEECH_MARGIN) / SPEECH_FPS
-    tracks = [normalise_loudness(samples, SPEECH_RATE) for samples in _heard(plan, seconds, models)]
+    heard = plan.request.audio_start + seconds
+    tracks = [normalise_loudness(samples, SPEECH_RATE) for samples in _heard(plan, heard, models)]
     tracks, _ = arrange_speakers(tracks or [np.zeros(1)], plan.request.audio_order)  # type: ignore[arg-type]
-    if plan.old is not None:
-        lead = _speech_before(plan, plan.old)
-        tracks = [np.concatenate([lead, track]) for track in tracks]
+    tracks = _from_first_window(plan, tracks)
     shortest = max(last.start + last.skip + last.keep, plan.windows[0].frames) * SAMPLES_PER_FRAME
     longest = math.ceil(seconds * SPEECH_RATE)
     with models.speech_encoder() as speech_encoder:
@@ -49,6 +53,18 @@ def speech_of_job(plan: GenerationPlan, models: JobModels) -> tuple[Tensor, ...]
             frames = len(samples) // SAMPLES_PER_FRAME
             embeddings.append(encode_speech(speech_encoder, torch.from_numpy(samples), frames))
     return tuple(embeddings)
+
+
+def _from_first_window(plan: GenerationPlan, tracks: Sequence[Track]) -> list[Track]:
+    """The tracks from where the first window begins. While it repeats frames of an old video the speech
+    before `audio_start` is heard if it is long enough, else what `_speech_before` tells.
+    """
+    start = round(plan.request.audio_start * SPEECH_RATE)
+    lead = plan.windows[0].skip * SAMPLES_PER_FRAME
+    if plan.old is None or start >= lead:
+        return [track[start - lead :] for track in tracks]
+    before = _speech_before(plan, plan.old)
+    return [np.concatenate([before, track[start:]]) for track in tracks]
 
 
 def _speech_before(plan: GenerationPlan, old: OldVideo) -> Samples:

@@ -78,6 +78,17 @@ class StageClock:
             )
         )
 
+    def apart(self, stage: str) -> Callable[[float], None]:
+        """A callback that takes seconds from the stage that goes on and counts them as those of `stage`: work
+        that is done once tells nothing of the next job.
+        """
+
+        def count(seconds: float) -> None:
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+            self._entered += seconds
+
+        return count
+
     def stages(self) -> dict[str, float]:
         """Seconds per stage so far; ends the current one."""
         self._close()

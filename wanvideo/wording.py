@@ -10,6 +10,8 @@ from wanvideo.memory.remarks import gigabytes
 from wanvideo.memory_plan import Forecast
 from wanvideo.plan import GenerationPlan
 
+TOLD_SECONDS = 1.0  # of compiling; less is not worth a line
+
 
 def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
     """(subject, sentence) pairs: everything that was decided but the notes."""
@@ -41,6 +43,8 @@ def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
         yield "blocks", f"compiled, {plan.compile.reason}"
     yield "memory", ", ".join(_memory(plan))
     yield "time", _time(plan.forecast)
+    if plan.forecast.compile_seconds >= TOLD_SECONDS:
+        yield "compiling", f"about {duration(plan.forecast.compile_seconds)} more, where it was not done yet"
     yield "output", str(plan.output)
 
 

@@ -6,13 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from ui.language import speaking
+from ui.texts.notes import in_language
+from wanvideo.errors import UserError
 from wanvideo.fallback import choose
+from wanvideo.finished_file import job_folder
 from wanvideo.hardware import probe_hardware
-from wanvideo.jobs.card_errors import next_suspect, sticky_error
+from wanvideo.jobs.card_errors import broken_note, next_suspect, sticky_error
 from wanvideo.jobs.store import JobStore
+from wanvideo.options import COMPILE_BLOCKS
 from wanvideo.plan import GenerationPlan
 from wanvideo.prepare import prepare
-from wanvideo.proof.kept import ATTENTION, QUANTIZATION, MachineProofs
+from wanvideo.proof.kept import ATTENTION, COMPILE, QUANTIZATION, MachineProofs
 from wanvideo.proof.suspects import Suspect, with_suspects
 from wanvideo.registry import attention_backends, quantization_modes
 from wanvideo.request import GenerationRequest, RuntimeOptions
@@ -58,15 +63,19 @@ def test_an_error_of_tidying_up_does_not_hide_the_first() -> None:
     assert sticky_error(caught.value) == "misaligned address"
 
 
-def test_attention_is_suspected_first_then_the_matmul_then_nothing(plan: GenerationPlan) -> None:
+def test_attention_is_suspected_first_then_compiled_code_then_the_matmul_then_nothing(
+    plan: GenerationPlan,
+) -> None:
     foreign = next(row for row in attention_backends().values() if row.fallback is not None)
     fast = next(row for row in quantization_modes().values() if row.fallback is not None)
-    running = replace(plan, attention=foreign.name, quantization=fast.name)
-    first = next_suspect(running, [], "misaligned address")
-    assert first is not None and (first.kind, first.name) == (ATTENTION, foreign.name)
-    second = next_suspect(running, [first], "misaligned address")
-    assert second is not None and (second.kind, second.name) == (QUANTIZATION, fast.name)
-    assert next_suspect(running, [first, second], "misaligned address") is None
+    compiled = replace(plan.compile, blocks=True)
+    running = replace(plan, attention=foreign.name, quantization=fast.name, compile=compiled)
+    known: list[Suspect] = []
+    for kind, name in ((ATTENTION, foreign.name), (COMPILE, COMPILE_BLOCKS), (QUANTIZATION, fast.name)):
+        suspect = next_suspect(running, known, "misaligned address")
+        assert suspect is not None and (suspect.kind, suspect.name) == (kind, name)
+        known.append(suspect)
+    assert next_suspect(running, known, "misaligned address") is None
     assert next_suspect(plan, [], "misaligned address") is None, "what is exact is above suspicion"
 
 
@@ -84,6 +93,26 @@ def test_each_row_that_is_suspected_gives_way_to_its_fallback_and_says_why() -> 
             notes: list[str] = []
             assert choose(usable, name, kind, machine, False, notes, known).name == row.fallback
             assert notes == [f"{name}: {why}; {row.fallback} runs instead"]
+
+
+def test_suspected_compiled_code_is_left_out_of_every_plan(models: Path, tmp_path: Path) -> None:
+    request = GenerationRequest(task="text_to_video", model="tiny_t2v", prompt="a red ball", seed=1)
+    folders = {"models_dir": str(models), "output_dir": str(tmp_path)}
+    options = RuntimeOptions(compile=COMPILE_BLOCKS, **folders)
+    (running,) = prepare(request, options)
+    suspect = next_suspect(running, [], "misaligned address")
+    assert running.compile.blocks and suspect is not None
+    (careful,) = prepare(request, options, suspects=[suspect])
+    assert not careful.compile.blocks and "misaligned address" in careful.compile.reason
+    notes = [note for note in careful.notes if "misaligned address" in note]
+    assert len(notes) == 1 and job_folder(careful).path.name == job_folder(running).path.name
+    assert next_suspect(careful, [suspect], "misaligned address") is None
+    with speaking("zh"):
+        assert "CUDA" in in_language(notes[0]) != notes[0]
+        told = in_language(broken_note(suspect, "misaligned address", 2))
+    assert "编译" in told and "compiled" in broken_note(suspect, "misaligned address", 2)
+    with pytest.raises(UserError, match="misaligned address"):
+        prepare(request, replace(options, strict=True), suspects=[suspect])
 
 
 def test_a_plan_hears_of_suspects(

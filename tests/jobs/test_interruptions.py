@@ -18,7 +18,7 @@ from tests.jobs.shaky import REASON, SHAKY, shaky_backend
 from tests.jobs.working import get, wait_for, work
 from wanvideo.jobs import orders
 from wanvideo.jobs.card_errors import BLOCKING, CARD_BROKEN, FRESH_PROCESS
-from wanvideo.jobs.job import DONE, FAILED, PAUSED, QUEUED, RUNNING, STOPPED
+from wanvideo.jobs.job import CARD, DONE, FAILED, PAUSED, QUEUED, RUNNING, STOPPED
 from wanvideo.jobs.store import JobStore
 from wanvideo.jobs.supervisor import Supervisor
 from wanvideo.jobs.worker import run_worker
@@ -223,6 +223,24 @@ def test_a_card_that_breaks_exact_kernels_is_given_up_after_two_tries(
         store.abandon("w")
         assert get(store, number).state == state
     assert "blocking launches" in get(store, number).error
+    assert get(store, number).error_kind == CARD
+
+
+def test_a_card_that_breaks_in_compiled_code_gets_its_video_without_it(
+    store: JobStore, options: RuntimeOptions, talk: GenerationRequest
+) -> None:
+    def breaking(plan: GenerationPlan, cache: ModelCache, progress: Progress, steer: Steer) -> object:
+        if plan.compile.blocks:
+            raise RuntimeError(f"Triton Error [CUDA]: {REASON}")
+        return generate(plan, cache, progress, steer)
+
+    number = store.add(replace(talk, num_frames=9), replace(options, compile="blocks"))
+    assert run_worker(store, generate=breaking, name="w", leaving=Event()) == CARD_BROKEN
+    assert get(store, number).state == QUEUED
+    work(store, breaking, lambda: get(store, number).state in (DONE, FAILED))
+    result = get(store, number).result
+    assert result["effective"]["compile"] == "off" and REASON in result["effective"]["compile_reason"]
+    assert any("without compiled blocks" in note for note in result["notes"])
 
 
 def test_an_error_that_does_not_stay_is_a_fault_like_any_other(

@@ -10,7 +10,18 @@ import pytest
 
 from wanvideo.errors import UserError
 from wanvideo.jobs import orders
-from wanvideo.jobs.job import DONE, FAILED, PAUSED, QUEUED, RUNNING, STATES, STOPPED, Job
+from wanvideo.jobs.job import (
+    DONE,
+    FAILED,
+    MEMORY,
+    OTHER,
+    PAUSED,
+    QUEUED,
+    RUNNING,
+    STATES,
+    STOPPED,
+    Job,
+)
 from wanvideo.jobs.store import JobStore
 from wanvideo.registry import attention_backends
 from wanvideo.request import GenerationRequest, RuntimeOptions, read_options, read_request
@@ -152,11 +163,13 @@ def test_retry_takes_up_what_is_left_and_begins_to_count_anew(store: JobStore, t
     store.set_output(job, Path("out.mp4"))
     with_windows(store, job, tmp_path / "windows")
     store.request_stop(number)
-    store.fail(job, "the memory was not enough")
+    store.fail(job, "the memory was not enough", MEMORY, width=64)
+    assert get(store, number).failure == {"kind": MEMORY, "width": 64}
     orders.retry_job(store, number, blocking=True)
     again = get(store, number)
     assert (again.state, again.attempts, again.error, again.stop_requested) == (QUEUED, 0, "", False)
     assert (again.output, len(again.windows), again.blocking) == ("out.mp4", 2, True)
+    assert again.failure == {}
     assert [job.id for job in store.waiting()] == [other, number], "behind those who wait"
 
 
@@ -207,7 +220,7 @@ def test_a_queue_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     new = store.add(REQUEST, OPTIONS)
     orders.move_job(store, 3, orders.FRONT)
     assert [claimed(store).id for _ in range(3)] == [3, 2, new]
-    assert get(store, 1).windows == () and get(store, 1).notes == ()
+    assert get(store, 1).windows == () and get(store, 1).notes == () and get(store, 1).error_kind == OTHER
 
 
 def test_two_hundred_jobs_are_listed_at_once(store: JobStore) -> None:

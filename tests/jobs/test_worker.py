@@ -19,7 +19,7 @@ from PIL import Image
 from tests.jobs.working import get, wait_for, work
 from wanvideo.finished_file import job_folder
 from wanvideo.jobs import supervisor as supervisor_module
-from wanvideo.jobs.job import DONE, FAILED, QUEUED, RUNNING, STOPPED
+from wanvideo.jobs.job import DONE, FAILED, INPUT, MEMORY, OTHER, QUEUED, RUNNING, STOPPED
 from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore
 from wanvideo.jobs.supervisor import Supervisor
 from wanvideo.jobs.worker import LOG_NAME
@@ -47,6 +47,7 @@ def test_a_bad_job_does_not_keep_the_next_one_from_its_video(
     good = store.add(ball(), options)
     work(store, generate, lambda: get(store, good).state == DONE)
     assert get(store, bad).state == FAILED and "empty.png" in get(store, bad).error
+    assert get(store, bad).error_kind == INPUT
     result = get(store, good).result
     assert probe_video(result["output"]).frames == result["effective"]["frames"] == 9
     assert result["seconds"] > 0 and result["stages"]["denoise"] > 0
@@ -63,6 +64,7 @@ def test_a_fault_is_logged_under_the_id_that_the_card_shows(
     work(store, faulty, lambda: get(store, number).state == FAILED)
     error = get(store, number).error
     assert "ZeroDivisionError" in error and LOG_NAME in error and "inside" not in error
+    assert get(store, number).error_kind == OTHER
     log_id = error.rstrip(".").rpartition(" ")[2]
     assert any(log_id in record.getMessage() and "inside" in record.getMessage() for record in caplog.records)
 
@@ -128,6 +130,7 @@ def test_memory_that_ran_out_is_freed_for_the_next_job(store: JobStore, options:
     work(store, too_large, lambda: get(store, after).state == DONE)
     job = get(store, number)
     assert job.state == FAILED and "64 × 64, 9 frames" in job.error and "CUDA" not in job.error
+    assert job.failure == {"kind": MEMORY, "width": 64, "height": 64, "frames": 9}
     assert left == [0, 0]
 
 

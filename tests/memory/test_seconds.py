@@ -11,7 +11,7 @@ from tests.plan_cases import CPU
 from wanvideo.cache_folder import VARIABLE
 from wanvideo.memory import measure
 from wanvideo.memory.decide import decide_memory
-from wanvideo.memory.kept import keep_rates, read_calibration, record_job
+from wanvideo.memory.kept import keep_rates, read_calibration, record_compiling, record_job
 from wanvideo.memory.rates import DENSE, FAST, OWN, Calibration, Rates, guessed_rates
 from wanvideo.memory.seconds import block_seconds, copy_seconds, stage_seconds
 from wanvideo.memory_plan import Forecast, MemoryPlan, StageForecast, SwapPlan
@@ -129,6 +129,15 @@ def test_finished_jobs_correct_the_next_forecast() -> None:
     known = decide_memory(made, RuntimeOptions(), CPU, read_calibration(CPU)).forecast
     assert known.calibrated
     assert known.stages["denoise"].seconds == pytest.approx(2.25 * plain.stages["denoise"].seconds)
+
+
+def test_compiling_is_kept_apart() -> None:
+    record_job("a", FORECAST, {"denoise": 100.0, "compile": 50.0}, 0, CPU)
+    record_compiling("a", {"denoise": 100.0, "compile": 50.0}, CPU)
+    record_compiling("a", {"denoise": 100.0}, CPU)
+    record_compiling("b", {"compile": 3.0}, CPU)
+    assert corrections("a") == {"denoise": 1.0}
+    assert read_calibration(CPU).compiling == {"a": 50.0, "b": 3.0}
 
 
 def test_new_rates_forget_corrections_of_the_old_ones() -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.ui.test_fields import start_values
 from ui import forms
+from ui.batch_events import add_batch
 from ui.events import switch_task
 from ui.fields import START_TASK, collect, shown_values
 from ui.form_events import reset_form, reset_options
@@ -149,6 +150,35 @@ def test_files_that_are_gone_or_not_ours_are_told(page: Page, tmp_path: Path) ->
     with pytest.warns(UserWarning, match=r"foreign\.png, gone\.wav"):
         updates = open_form(page)
     assert [shown(updates, widget) for widget in (page.form["image"], first, second)] == [None] * 3
+
+
+def batch_of(page: Page, files: list[str]) -> Form:
+    given = (files, "a ball\na cube", "1, 2")
+    return dict(zip(page.generation.batch.widgets, given, strict=True))
+
+
+def test_a_batch_comes_back_unfolded_without_what_is_gone(page: Page, tmp_path: Path) -> None:
+    batch, here = page.generation.batch, other_value(page, page.form["image"], 1)
+    assert batch.fold not in open_form(page)
+    foreign = tmp_path / "foreign.png"
+    foreign.touch()
+    keep_form(page, holding(page, TALK) | batch_of(page, [here, str(foreign)]))
+    with pytest.warns(UserWarning, match=r"foreign\.png"):
+        updates = open_form(page)
+    assert [updates[widget]["value"] for widget in batch.widgets] == [[here], "a ball\na cube", "1, 2"]
+    assert updates[batch.fold]["open"]
+    keep_form(page, holding(page, IMAGE_TO_VIDEO))
+    assert page.forms.read("")["batch"]["seeds"] == "1, 2", "an event that is not given the batch leaves it"
+    keep_form(page, holding(page, TALK) | dict.fromkeys(batch.widgets))
+    assert not set(open_form(page)) & {batch.fold, *batch.widgets}
+
+
+def test_a_batch_that_became_jobs_does_not_come_back(page: Page, values: Form) -> None:
+    form = values | batch_of(page, []) | {page.form.widgets["task"][1]: TEXT_TO_VIDEO}
+    keep_form(page, form)
+    assert page.generation.batch.prompts in open_form(page)
+    add_batch(page, form)
+    assert len(page.store.list()) == 4 and page.generation.batch.prompts not in open_form(page)
 
 
 @pytest.mark.parametrize(

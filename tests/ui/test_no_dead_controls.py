@@ -76,6 +76,8 @@ CASES: Mapping[str, Case] = {
     "end_image": Case(value="tall.png", form=IMAGE),
     "video": Case(value="film.mp4", form={**FILMED, "video": None}),
     "extends": Case(value="film.mp4", form=IMAGE),
+    "extends_from": Case(value="0.5", form={**IMAGE, "image": None, "extends": "film.mp4"}),
+    "audio_start": Case(value=0.2, form=TALK),
     "audio": Case(value=("long.wav",), form=TALK),
     "audio_order": Case(value="sequence", form=PAIR),
     "speaker_boxes": Case(value="0,0,20,30; 60,30,96,60", form=PAIR),

@@ -43,7 +43,7 @@ def test_each_is_a_field_on_the_page_or_a_start_flag(page: Page, name: str) -> N
 
 
 def test_no_field_is_there_that_was_not_promised() -> None:
-    assert set(TABLE) == {*ASKED, *RUN, "extends"}
+    assert set(TABLE) == {*ASKED, *RUN, "extends", "extends_from", "audio_start"}
 
 
 def test_the_names_of_other_programs_are_known() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from ui.job_events import NOTHING_SEEN, add_jobs, do_in_row, hold_or_go_on, look_at_jobs
 from ui.parts import Page
-from ui.queue import ACTIONS, ORDERS, queue_card
+from ui.queue import ACTIONS, ORDERS, SLOWLY, queue_card
 from ui.texts import say
-from wanvideo.jobs.job import DONE, FAILED, PAUSED, QUEUED, STATES, STOPPED
+from wanvideo.jobs.job import CARD, DONE, FAILED, OTHER, PAUSED, QUEUED, STATES, STOPPED
 from wanvideo.request import GenerationRequest, RuntimeOptions
 
 STATE = gr.State()
@@ -34,7 +34,7 @@ def rows(page: Page) -> list[int]:
     return [int(number) for number in re.findall(r"#(\d+) ", queue_card(page.store.list(), None))]
 
 
-def into(page: Page, job: int, state: str) -> None:
+def into(page: Page, job: int, state: str, kind: str = OTHER) -> None:
     """Bring the only waiting job into a state by the store's own ways."""
     if state == PAUSED:
         click(page, "pause", job)
@@ -44,7 +44,7 @@ def into(page: Page, job: int, state: str) -> None:
         if state == DONE:
             page.store.finish(held, {"output": "clip.mp4"})
         elif state == FAILED:
-            page.store.fail(held, "no")
+            page.store.fail(held, "no", kind)
         elif state == STOPPED:
             page.store.stop(held, {})
 
@@ -56,9 +56,21 @@ def test_each_state_offers_what_can_be_done(page: Page, state: str) -> None:
     card = queue_card(page.store.list(), None)
     offered = re.findall(r"data-action='(\w+)'", card)
     has_card = state in (DONE, FAILED)
-    assert offered == [action for action in ACTIONS[state] if action != "show" or has_card]
+    hidden = {SLOWLY} if has_card else {"show"}
+    assert offered == [action for action in ACTIONS[state] if action not in hidden]
     for action in offered:
         assert say(f"queue_{action}") in card
+
+
+def test_launches_that_wait_are_offered_once_after_an_error_of_the_card(page: Page) -> None:
+    (job,) = add(page)
+    into(page, job, FAILED, CARD)
+    assert f"data-action='{SLOWLY}'" in queue_card(page.store.list(), None)
+    click(page, SLOWLY, job)
+    again = page.store.get(job)
+    assert again is not None and (again.state, again.blocking) == (QUEUED, True)
+    into(page, job, FAILED, CARD)
+    assert f"data-action='{SLOWLY}'" not in queue_card(page.store.list(), None)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +152,21 @@ def test_reuse_draws_a_new_seed_and_edit_keeps_it(page: Page, values: dict[Any, 
     (job,) = page.store.list()
     assert click(page, "edit", job.id)[page.form["seed"]]["value"] == 11
     assert click(page, "reuse", job.id)[page.form["seed"]]["value"] == -1
+
+
+def test_a_line_beside_the_button_counts_what_runs_and_waits(page: Page) -> None:
+    def line() -> str:
+        return str(look_at_jobs(page, STATE, dict(NOTHING_SEEN))[page.generation.queue_line])
+
+    assert line() == ""
+    first, second, _ = add(page, 3)
+    click(page, "pause", second)
+    held = page.store.claim("w")
+    assert held is not None and held.id == first
+    words = (say(f"queue_line_{what}", count=1) for what in ("running", "waiting", "paused"))
+    assert " · ".join(words) in line() and "href='#queue'" in line()
+    page.store.finish(held, {})
+    assert "running" not in line() and say("queue_line_waiting", count=1) in line()
 
 
 def test_the_queue_as_a_whole_can_wait(page: Page) -> None:

@@ -24,8 +24,7 @@ from ui.result_actions import extend, mend, reuse_job, use_last_frame
 from ui.texts import say
 from wanvideo.attention.sage3 import BACKENDS
 from wanvideo.inputs import inspect_inputs
-from wanvideo.jobs import worker
-from wanvideo.jobs.job import QUEUED, Job
+from wanvideo.jobs.job import ERROR_KINDS, MEMORY, QUEUED, Job
 from wanvideo.quality.frames import WindowFigures
 from wanvideo.quality.report import quality_report
 from wanvideo.request import REQUEST_FIELDS, RuntimeOptions, read_request
@@ -50,11 +49,11 @@ def finished(page: Page, output: Path, asked: dict[str, Any], name: str = "a.mp4
     return dict(look_at_jobs(page, state, dict(NOTHING_SEEN))[state])
 
 
-def failed(page: Page, asked: dict[str, Any], error: str, **options: Any) -> Job:  # noqa: F811
+def failed(page: Page, asked: dict[str, Any], kind: str, facts: dict[str, int], **options: Any) -> Job:  # noqa: F811
     page.store.add(read_request(asked), RuntimeOptions(**options))
     job = page.store.claim("w")
     assert job is not None
-    page.store.fail(job, error)
+    page.store.fail(job, "It went wrong.", kind, **facts)
     return look(page, job.id)
 
 
@@ -64,8 +63,14 @@ def look(page: Page, number: int) -> Job:  # noqa: F811
     return job
 
 
-def too_large(width: int = 1280, height: int = 720, frames: int = 81) -> str:
-    return worker._TOO_LARGE.format(width=width, height=height, frames=frames)
+def too_large(
+    page: Page,  # noqa: F811
+    asked: dict[str, Any],
+    size: tuple[int, int, int] = (1280, 720, 81),
+    **options: Any,
+) -> Job:
+    facts = dict(zip(("width", "height", "frames"), size, strict=True))
+    return failed(page, asked, MEMORY, facts, **options)
 
 
 def form_after(page: Page, updates: dict[Any, Any]) -> dict[str, Any]:  # noqa: F811
@@ -133,15 +138,15 @@ def names(job: Job) -> list[str]:
 
 
 def test_a_job_that_was_too_large_can_be_smaller(page: Page) -> None:  # noqa: F811
-    job = failed(page, TEXT, too_large())
+    job = too_large(page, TEXT)
     assert names(job) == ["swap", "size", "frames"]
     _, size, frames = remedies_for(job)
     width, height = size.settings["width"], size.settings["height"]
     assert width * height <= SMALL_AREA and (width % 16, height % 16) == (0, 0) and width > height
     assert frames.settings == {"num_frames": FEW_FRAMES, "seconds": None}
-    square = failed(page, TEXT, too_large(1024, 1152))
+    square = too_large(page, TEXT, (1024, 1152, 81))
     assert remedies_for(square)[1].settings == {"width": 512, "height": 576}
-    talk = failed(page, TALK, too_large())
+    talk = too_large(page, TALK)
     assert remedies_for(talk)[2].settings == {"window_frames": FEW_FRAMES}
     assert re.findall(r"data-action='(\w+)' data-job='(\d+)'", result_card(job)) == [
         (name, str(job.id)) for name in names(job)
@@ -149,16 +154,20 @@ def test_a_job_that_was_too_large_can_be_smaller(page: Page) -> None:  # noqa: F
 
 
 def test_what_would_change_nothing_is_not_offered(page: Page) -> None:  # noqa: F811
-    small = failed(page, TEXT, too_large(512, 576, 61), blocks_to_swap=EVERY_BLOCK)
-    going_on = failed(page, {**TALK, "extends": "old.mp4"}, too_large())
+    small = too_large(page, TEXT, (512, 576, 61), blocks_to_swap=EVERY_BLOCK)
+    going_on = too_large(page, {**TALK, "extends": "old.mp4"})
     assert names(small) == [] and "size" not in names(going_on)
-    other = failed(page, TEXT, "The disk is full.")
-    assert names(other) == [] and "remedies" not in result_card(other)
+
+
+@pytest.mark.parametrize("kind", ERROR_KINDS)
+def test_remedies_are_those_of_the_kind_of_error(page: Page, kind: str) -> None:  # noqa: F811
+    job = failed(page, TEXT, kind, {"width": 1280, "height": 720, "frames": 81})
+    assert bool(names(job)) == (kind == MEMORY) == ("remedies" in result_card(job))
 
 
 @pytest.mark.parametrize("name", ["swap", "size", "frames"])
 def test_a_remedy_is_a_new_job_and_in_the_form(page: Page, toasts: list[str], name: str) -> None:  # noqa: F811
-    job = failed(page, {**TEXT, "seconds": 2.0}, too_large())
+    job = too_large(page, {**TEXT, "seconds": 2.0})
     updates = mend(page, SimpleNamespace(action=name, job=job.id))
     (made,) = (other for other in page.store.list() if other.state == QUEUED)
     settings = next(remedy.settings for remedy in remedies_for(job) if remedy.name == name)
@@ -173,7 +182,7 @@ def test_a_remedy_is_a_new_job_and_in_the_form(page: Page, toasts: list[str], na
 
 
 def test_a_remedy_that_can_t_be_is_told(page: Page, toasts: list[str]) -> None:  # noqa: F811
-    job = failed(page, {**TEXT, "model": "gone"}, too_large())
+    job = too_large(page, {**TEXT, "model": "gone"})
     assert set(mend(page, SimpleNamespace(action="swap", job=job.id))) == {page.tabs}
     assert len(toasts) == 1 and len(page.store.list()) == 1
     assert set(mend(page, SimpleNamespace(action="nothing", job=job.id))) == {page.tabs}

@@ -20,6 +20,7 @@ from ui.page import build_page
 from ui.uploads import UploadCleaner, clean_uploads, files_of
 from ui.visitors import MOST_GUEST_JOBS, VisitorStore
 from wanvideo.errors import UserError
+from wanvideo.jobs.forms import FormStore
 from wanvideo.jobs.job import QUEUED
 from wanvideo.jobs.orders import UP, copy_job, edit_job, move_job, pause_queue
 from wanvideo.request import RuntimeOptions, read_request
@@ -247,14 +248,27 @@ def test_old_uploads_go_and_those_of_jobs_stay(
     assert used.exists() and sum(file.exists() for file in files) == 1
 
 
+def test_uploads_of_kept_forms_and_batches_stay(store: VisitorStore, tmp_path: Path) -> None:
+    folder, forms = tmp_path / "out" / "uploads", FormStore(store.path)
+    later = time.time() + 30 * DAY
+    shown, batched, old = (write_upload(folder, number, 0) for number in (1, 2, 3))
+    forms.keep("", {"talk": {"image": [str(shown)], "prompt": ["/\0", "/no file"]}})
+    forms.keep("guest", {"batch": {"files": [str(batched)], "seeds": ""}})
+    clean_uploads(folder, files_of(store.list(), forms.every()), later)
+    assert shown.exists() and batched.exists() and not old.exists()
+    forms.keep("", {"talk": {"image": [None]}})
+    clean_uploads(folder, files_of(store.list(), forms.every()), later)
+    assert not shown.exists() and batched.exists()
+
+
 def test_the_cleaner_cleans_at_once_and_ends(store: VisitorStore, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(uploads, "OLDEST_SECONDS", -1)
     monkeypatch.setattr(uploads, "YOUNGEST_SECONDS", -1)
-    upload = write_upload(tmp_path / "up", 1, 0)
-    cleaner = UploadCleaner(tmp_path / "up", store.list)
+    upload, kept = (write_upload(tmp_path / "up", number, 0) for number in (1, 2))
+    cleaner = UploadCleaner(tmp_path / "up", store.list, lambda: [{"image": [str(kept)]}])
     cleaner.start()
     end = time.monotonic() + 10
     while upload.exists() and time.monotonic() < end:
         time.sleep(0.01)
     cleaner.stop()
-    assert not upload.exists()
+    assert not upload.exists() and kept.exists()

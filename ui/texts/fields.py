@@ -16,6 +16,8 @@ ENGLISH: Mapping[str, str] = {
     "help_guidance_scale": "how strictly to follow the prompt; one number, or one per step: 5, 4, 1",
     "help_speaker_boxes": "x0,y0,x1,y1; x0,y0,x1,y1 in picture pixels; empty: left and right half",
     "help_model": "one of those found in the models folder",
+    "help_extends_from": "seconds of it that stay; empty: all of it",
+    "help_audio_start": "seconds of the recording that are left out",
 }
 
 CHINESE: Mapping[str, str] = {
@@ -35,6 +37,10 @@ CHINESE: Mapping[str, str] = {
     "help_video": "说话：要配音的视频；其他任务：起始视频，配合去噪强度使用",
     "label_extends": "续接视频",
     "help_extends": "从一个已完成的视频继续往下做",
+    "label_extends_from": "保留到（秒）",
+    "help_extends_from": "保留续接视频的前几秒；留空为全部",
+    "label_audio_start": "语音起点（秒）",
+    "help_audio_start": "跳过录音开头的几秒",
     "label_audio": "语音",
     "help_audio": "每位说话人一个声音文件，最多两个；没有则静音",
     "label_audio_order": "两人说话方式",

@@ -6,8 +6,9 @@ CUDA reports an illegal access at some later call, and every call after it fails
 import os
 from collections.abc import Iterator, Sequence
 
+from wanvideo.options import COMPILE_BLOCKS
 from wanvideo.plan import GenerationPlan
-from wanvideo.proof.kept import ATTENTION, QUANTIZATION
+from wanvideo.proof.kept import ATTENTION, COMPILE, QUANTIZATION
 from wanvideo.proof.suspects import Suspect
 from wanvideo.registry import attention_backends, quantization_modes
 
@@ -45,19 +46,26 @@ def sticky_error(error: BaseException) -> str | None:
 
 
 def next_suspect(plan: GenerationPlan, known: Sequence[Suspect], reason: str) -> Suspect | None:
-    """What to leave out first: the foreign attention kernel, then the quantization that multiplies in low
-    precision; None when the exact ones ran. `reason` is that of `sticky_error`.
+    """What to leave out first that is not `known`; None when plain exact code ran. `reason` is that of
+    `sticky_error`.
     """
-    rows = (
-        (ATTENTION, attention_backends()[plan.attention]),
-        (QUANTIZATION, quantization_modes()[plan.quantization]),
-    )
     accused = {(suspect.kind, suspect.name) for suspect in known}
     told = f"a job ended with a CUDA error ({reason}), so it is not used until the program is started again"
-    for kind, row in rows:
-        if row.fallback is not None and (kind, row.name) not in accused:
-            return Suspect(kind=kind, name=row.name, reason=told)
-    return None
+    left = (running for running in _foreign(plan) if running not in accused)
+    return next((Suspect(kind=kind, name=name, reason=told) for kind, name in left), None)
+
+
+def _foreign(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
+    """(kind, name) of a foreign attention kernel, of compiled blocks and of a quantization that multiplies in
+    low precision. The last changes the video when it is left out, compiled code does not.
+    """
+    attention, mode = attention_backends()[plan.attention], quantization_modes()[plan.quantization]
+    if attention.fallback is not None:
+        yield ATTENTION, attention.name
+    if plan.compile.blocks:
+        yield COMPILE, COMPILE_BLOCKS
+    if mode.fallback is not None:
+        yield QUANTIZATION, mode.name
 
 
 def broken_note(suspect: Suspect | None, reason: str, window: int) -> str:
@@ -65,6 +73,8 @@ def broken_note(suspect: Suspect | None, reason: str, window: int) -> str:
     told = f"CUDA error ({reason}) in window {window}: the worker was started again and this window made anew"
     if suspect is None:
         return told
+    if suspect.kind == COMPILE:
+        return f"{told} without compiled blocks; CUDA reports errors late, so they may be innocent"
     return f"{told} without {suspect.kind} {suspect.name}; CUDA reports errors late, so it may be innocent"
 
 

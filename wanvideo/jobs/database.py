@@ -37,6 +37,7 @@ _LATER_COLUMNS = {
     "notes": "TEXT NOT NULL DEFAULT '[]'",
     "owner": "TEXT",
     "blocking": "INTEGER NOT NULL DEFAULT 0",
+    "failure": "TEXT NOT NULL DEFAULT '{}'",
 }
 # Workers ask several times a second whether a job waits, among thousands that ended.
 _INDEXES = (
@@ -44,7 +45,7 @@ _INDEXES = (
     "CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (ended)",
 )
 _COLUMNS = tuple(item.name for item in fields(Job))
-_MAPPINGS = ("request", "options", "progress", "result", "ways")
+_MAPPINGS = ("request", "options", "progress", "result", "ways", "failure")
 _FLAGS = ("stop_requested", "pause_requested", "blocking")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanvideo.jobs.card_errors import broken_note, given_up, next_suspect
-from wanvideo.jobs.job import Job
+from wanvideo.jobs.job import CARD, Job
 from wanvideo.jobs.store import MOST_ATTEMPTS, JobStore
 from wanvideo.plan import GenerationPlan
 from wanvideo.proof.kept import ATTENTION
@@ -47,7 +47,7 @@ def after_card_error(store: JobStore, job: Job, plan: GenerationPlan, reason: st
     if suspect is not None:
         store.release_suspected(job, suspect, note)
     elif now.attempts >= MOST_ATTEMPTS:
-        store.fail(job, given_up(reason, job.blocking))
+        store.fail(job, given_up(reason, job.blocking), CARD)
     else:
         store.note(job, note)  # the supervisor gives the job back
 

@@ -8,6 +8,10 @@ from typing import Any
 STATES = ("queued", "running", "paused", "done", "failed", "stopped")
 QUEUED, RUNNING, PAUSED, DONE, FAILED, STOPPED = STATES
 
+# Why a job failed: the memory ran out, a UserError said so, the card broke, or the program is at fault.
+ERROR_KINDS = ("memory", "input", "card", "other")
+MEMORY, INPUT, CARD, OTHER = ERROR_KINDS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -20,7 +24,8 @@ class Job:
     Jobs wait in the order of `position`. `attention` is the backend that was chosen for a job after it was
     queued. `folder` is where its finished windows lie, `ways` what computed them; `notes` tells what
     happened to it. `owner` is the login that queued it, None for the owner of the page. `blocking`: it runs
-    with launches that wait, so that a CUDA error names the right line.
+    with launches that wait, so that a CUDA error names the right line. `failure` holds what is to be known of
+    a failed job beside its sentence: `kind`, and for MEMORY width, height and frames (those at a time).
     """
 
     id: int
@@ -46,6 +51,12 @@ class Job:
     notes: tuple[str, ...] = ()
     owner: str | None = None
     blocking: bool = False
+    failure: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def error_kind(self) -> str:
+        """One of ERROR_KINDS for a failed job; a row that an older version wrote has none."""
+        return str(self.failure.get("kind", OTHER))
 
     @property
     def windows(self) -> tuple[Path, ...]:

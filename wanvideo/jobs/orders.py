@@ -80,8 +80,8 @@ def retry_job(store: JobStore, job_id: int, *, blocking: bool = False) -> None:
     """
     with _ordered(store, job_id, (FAILED, STOPPED), "be tried again") as (database, _):
         database.execute(
-            f"UPDATE jobs SET state = 'queued', {_FRESH}, error = '', result = '{{}}', preview = NULL, "
-            f"blocking = ?, position = {_END} WHERE id = ?",
+            f"UPDATE jobs SET state = 'queued', {_FRESH}, error = '', failure = '{{}}', result = '{{}}', "
+            f"preview = NULL, blocking = ?, position = {_END} WHERE id = ?",
             (blocking, job_id),
         )
 

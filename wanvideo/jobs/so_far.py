@@ -11,7 +11,7 @@ from pathlib import Path
 from wanvideo.jobs.job import Job
 from wanvideo.media.ffmpeg import FfmpegError, run_ffmpeg
 from wanvideo.media.probe import probe_video
-from wanvideo.media.sound import Sound, load_sound, mix_sounds
+from wanvideo.media.sound import Sound, recorded_sound
 from wanvideo.request import REQUEST_FIELDS, read_request
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def _sound(job: Job, windows: Sequence[Path]) -> Sound | None:
     if not request.audio or not REQUEST_FIELDS["audio"].is_for(request.task):
         return None
     seconds = sum(probe_video(window).seconds for window in windows)
-    return mix_sounds([load_sound(path, seconds) for path in request.audio], request.audio_order)  # type: ignore[arg-type]
+    return recorded_sound(request.audio, request.audio_order, request.audio_start, seconds)  # type: ignore[arg-type]
 
 
 def _join(windows: Sequence[Path], sound: Sound | None, target: Path) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wanvideo.jobs.database import QueueDatabase
-from wanvideo.jobs.job import DONE, FAILED, PAUSED, QUEUED, RUNNING, STOPPED, Job
+from wanvideo.jobs.job import DONE, FAILED, OTHER, PAUSED, QUEUED, RUNNING, STOPPED, Job
 from wanvideo.proof.suspects import Suspect
 from wanvideo.request import GenerationRequest, RuntimeOptions, to_mapping
 
@@ -122,9 +122,13 @@ class JobStore(QueueDatabase):
         """The video is there; `result` is what its card shows."""
         self._update(job, "state = ?, ended = ?, result = ?", DONE, time.time(), json.dumps(result))
 
-    def fail(self, job: Job, error: str) -> None:
-        """The job ended with a sentence for the person who asked."""
-        self._update(job, "state = ?, ended = ?, error = ?", FAILED, time.time(), error)
+    def fail(self, job: Job, error: str, kind: str = OTHER, **facts: object) -> None:
+        """The job ended with a sentence for the person who asked; `kind` and `facts` are what `Job.failure`
+        tells of it.
+        """
+        failure = json.dumps({"kind": kind, **facts})
+        assigned = "state = ?, ended = ?, error = ?, failure = ?"
+        self._update(job, assigned, FAILED, time.time(), error, failure)
 
     def stop(self, job: Job, result: Mapping[str, object]) -> None:
         """The job ended because somebody asked for it; `result` is empty when nothing was finished."""

@@ -25,7 +25,7 @@ from wanvideo.errors import Cancelled, UserError
 from wanvideo.hardware import probe_hardware
 from wanvideo.jobs.card_errors import CARD_BROKEN, FRESH_PROCESS, block_launches, sticky_error
 from wanvideo.jobs.endings import after_card_error, distrust_replaced, leave_off, result_of, told_by
-from wanvideo.jobs.job import Job
+from wanvideo.jobs.job import INPUT, MEMORY, Job
 from wanvideo.jobs.report import JobReport
 from wanvideo.jobs.store import JobStore
 from wanvideo.jobs.taken_up import Steering, plan_job
@@ -117,7 +117,7 @@ def _run_job(store: JobStore, job: Job, studio: Studio, leaving: Event) -> Endin
         plan = plan_job(store, job)
         return _make_video(store, job, plan, studio, leaving)
     except UserError as error:
-        store.fail(job, str(error))
+        store.fail(job, str(error), INPUT)
         log.info("job %d: %s", job.id, error)
     except Exception as error:  # the edge of the program: the queue goes on
         log_id = uuid.uuid4().hex[:8]
@@ -142,7 +142,7 @@ def _make_video(store: JobStore, job: Job, plan: GenerationPlan, studio: Studio,
     except _memory_errors():
         log.error("job %d: the memory ran out\n%s", job.id, traceback.format_exc())
         size = {"width": plan.width, "height": plan.height, "frames": plan.windows[0].frames}
-        store.fail(job, _TOO_LARGE.format(**size))
+        store.fail(job, _TOO_LARGE.format(**size), MEMORY, **size)
         return Ending.NO_MEMORY
     except RuntimeError as error:
         reason = sticky_error(error)

@@ -116,6 +116,16 @@ def mix_sounds(sounds: Sequence[Sound], order: SpeakerOrder) -> Sound:
     return Sound(samples=mixed / np.float32(peak) if peak > 1 else mixed, rate=rate)
 
 
+def recorded_sound(paths: Sequence[str], order: SpeakerOrder, start: float, seconds: float) -> Sound:
+    """The original sounds of the speakers as one, from `start` seconds on and at most `seconds` long; one
+    sample of silence where they end before. Raises UserError for an unusable file.
+    """
+    mixed = mix_sounds([load_sound(path, start + seconds) for path in paths], order)
+    begin = round(start * mixed.rate)
+    samples = mixed.samples[begin : begin + round(seconds * mixed.rate)]
+    return Sound(samples=samples if len(samples) else np.zeros_like(mixed.samples[:1]), rate=mixed.rate)
+
+
 def follow_sound(old: Sound | None, seconds: float, new: Sound | None) -> Sound | None:
     """`new` after the first `seconds`, which `old` fills; silence where either is missing or short. None
     without both. At the highest rate and channel count of the two.

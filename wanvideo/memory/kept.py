@@ -24,6 +24,7 @@ NEWEST_SHARE = 0.5  # of a correction that the newest job has; the rest is that 
 LEAST_SECONDS = 0.05  # of a stage's forecast: what is shorter tells nothing
 GUESSED = "guessed"
 PEAK_TOLERANCE = 1.1
+COMPILE = "compile"  # the stage of the clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def read_calibration(machine: Hardware) -> Calibration:
     except TypeError as error:
         log.warning("the measured speed can't be read and is guessed: %s", error)
         return Calibration()
-    return Calibration(rates=rates, corrections=corrections)
+    return Calibration(rates=rates, corrections=corrections, compiling=_read(_path(COMPILE, machine)))
 
 
 def keep_rates(machine: Hardware, rates: Rates) -> Path:
@@ -62,7 +63,8 @@ def record_job(
     peak_bytes: int,
     machine: Hardware | None = None,
 ) -> None:
-    """Remember how a finished job of this `Job.kind` went: `stages` are the seconds of each, without loading.
+    """Remember how a finished job of this `Job.kind` went: `stages` are the seconds of each, without loading
+    and compiling.
 
     The correction of a stage is measured over forecast seconds, averaged exponentially over jobs. A peak well
     above the forecast is told in the log: the constants of the forecast are then too small.
@@ -81,6 +83,13 @@ def record_job(
     }
     # Of other rates than today's nothing is kept.
     _write(path, {basis: {**every.get(basis, {}), kind: {**known, **new}}})
+
+
+def record_compiling(kind: str, stages: Mapping[str, float], machine: Hardware | None = None) -> None:
+    """Remember what compiling took in a job of this `Job.kind`, if anything was compiled."""
+    if stages.get(COMPILE):
+        path = _path(COMPILE, machine or probe_hardware())
+        _write(path, {**_read(path), kind: stages[COMPILE]})
 
 
 def _corrected(known: float | None, ratio: float) -> float:

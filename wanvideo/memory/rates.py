@@ -34,11 +34,13 @@ class Rates:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What is known of a machine's speed. `rates`: measured, None while they are guessed. `corrections`:
-    `Job.kind` -> stage -> measured seconds beside the forecast of these rates.
+    `Job.kind` -> stage -> measured seconds beside the forecast of these rates. `compiling`: `Job.kind` ->
+    seconds that compiling took when it was last done.
     """
 
     rates: Rates | None = None
     corrections: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    compiling: Mapping[str, float] = field(default_factory=dict)
 
 
 def matmul_class(mode: QuantizationMode, own_cores: bool) -> str:

@@ -35,8 +35,8 @@ def stage_bytes(job: Job, memory: MemoryPlan) -> dict[str, int]:
 
 
 def with_idle(job: Job, memory: MemoryPlan, budget: int) -> dict[str, int]:
-    """The same with what stays on the card as far as it fits within `budget`: idle models of earlier stages, the
-    one used last longest, and freed pieces of the decoder that PyTorch's allocator keeps.
+    """The same with what stays on the card as far as it fits within `budget`: idle models of earlier stages,
+    the one used last longest, and freed pieces of the decoder that PyTorch's allocator keeps.
     """
     sizes = job.sizes
     text = 0 if memory.text_encoder.blocks else sizes.text_encoder

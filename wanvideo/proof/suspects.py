@@ -1,14 +1,18 @@
-"""Rows that broke a job on the card: they count as failed until the program is started again."""
+"""What broke a job on the card: it counts as failed until the program is started again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from wanvideo.proof.kept import ATTENTION, AttentionProof, MachineProofs, MatmulProof
+from wanvideo.proof.kept import ATTENTION, COMPILE, AttentionProof, CompileProof, MachineProofs, MatmulProof
+from wanvideo.registry import quantization_modes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """The row `name` of the table `kind`; `reason` completes the sentence "left out, ..."."""
+    """The row `name` of the table `kind`; of COMPILE there is one, compiled blocks in whatever mode. `reason`
+    completes the sentence "left out, ...".
+    """
 
     kind: str
     name: str
@@ -20,10 +24,13 @@ def with_suspects(proofs: MachineProofs, suspects: Iterable[Suspect]) -> Machine
     card is often reported late, so the row may be innocent.
     """
     attention, quantization = dict(proofs.attention), dict(proofs.quantization)
+    compiled = dict(proofs.compiled)
     for suspect in suspects:
-        outcome = {"name": suspect.name, "usable": False, "reason": suspect.reason, "in_job": True}
+        outcome: dict[str, Any] = {"usable": False, "reason": suspect.reason, "in_job": True, "versions": {}}
         if suspect.kind == ATTENTION:
-            attention[suspect.name] = AttentionProof(versions={}, **outcome)  # type: ignore[arg-type]
+            attention[suspect.name] = AttentionProof(name=suspect.name, **outcome)
+        elif suspect.kind == COMPILE:
+            compiled = {mode: CompileProof(name=mode, **outcome) for mode in quantization_modes()}
         else:
-            quantization[suspect.name] = MatmulProof(versions={}, **outcome)  # type: ignore[arg-type]
-    return replace(proofs, attention=attention, quantization=quantization)
+            quantization[suspect.name] = MatmulProof(name=suspect.name, **outcome)
+    return replace(proofs, attention=attention, quantization=quantization, compiled=compiled)

@@ -110,7 +110,7 @@ def test_a_box_is_moved_resized_and_cleared(drawing: Drawing) -> None:
 def test_the_field_moves_the_boxes_and_a_new_picture_clears_them(drawing: Drawing) -> None:
     field = drawing.page.locator("#speaker-boxes").locator("textarea, input")
     field.fill("64,96,224,320; 200,96,464,320")
-    drawing.reads("boxes", "The boxes overlap")
+    drawing.reads("boxes", "boxes overlap")
     rectangle = drawing.page.locator("#boxes [data-box='1'] rect")
     assert rectangle.get_attribute("x") == "200"
     drawing.person.page.locator("button[aria-label^=Clear], button[aria-label^=Remove]").first.click()

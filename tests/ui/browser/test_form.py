@@ -1,9 +1,22 @@
 """The form and its tabs: presets, the inputs of each task, and a page that fits its window."""
 
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from tests.ui.browser.conftest import Visit
-from tests.ui.browser.person import FILES, GALLERY, GENERATION, MODELS, SYSTEM, TALK, TEXT, Person
+from tests.ui.browser.person import (
+    FILES,
+    GALLERY,
+    GENERATION,
+    IMAGE,
+    MODELS,
+    SYSTEM,
+    TALK,
+    TEXT,
+    Person,
+)
 from tests.ui.browser.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -85,6 +98,27 @@ def test_a_reload_keeps_each_task_s_form(tiny: Person) -> None:
     assert (tiny.reads("Prompt"), tiny.reads("Seconds")) == ("a star", "0.5")
     tiny.task(TALK)
     assert tiny.reads("Seconds") == "2"
+
+
+def test_a_reload_keeps_a_batch_until_it_became_jobs(tiny: Person, tmp_path: Path) -> None:
+    batch = tiny.page.locator("#batch")
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
+    tiny.choose_model("tiny_i2v")
+    tiny.task(IMAGE)
+    batch.locator("button").first.click()
+    batch.locator("input[type=file]").set_input_files(tmp_path / "teal.png")
+    batch.get_by_text("teal", exact=False).first.wait_for()
+    tiny.fill("Seeds", "3, 4")
+    tiny.foresees("2 videos")
+    tiny.open()
+    tiny.foresees("2 videos")
+    assert tiny.reads("Seeds") == "3, 4" and batch.get_by_text("teal", exact=False).first.is_visible()
+    tiny.page.locator("#hold").click()  # where the worker can't take them up
+    tiny.page.locator("#queue", has_text="Queue (paused)").wait_for()
+    tiny.generate()
+    tiny.open()
+    assert "videos" not in tiny.page.locator("#forecast").inner_text()
+    assert not batch.get_by_text("teal", exact=False).count()
 
 
 @pytest.mark.parametrize("scheme", ("light", "dark"))

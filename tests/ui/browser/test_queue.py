@@ -57,6 +57,24 @@ def test_waiting_jobs_change_places_and_run_in_the_new_order(held: Person) -> No
     assert [job.id for job in jobs if job.id >= first] == [third, first, second]
 
 
+def test_a_line_at_the_button_leads_to_the_queue_by_keyboard(held: Person) -> None:
+    line = held.page.locator("#queue-line")
+    assert not line.is_visible()
+    first, second = (held.generate() for _ in range(2))
+    held.page.locator("#queue-line", has_text="2 waiting").wait_for()
+    held.page.locator("#generate").focus()
+    held.page.keyboard.press("Tab")
+    assert held.page.evaluate("document.activeElement.closest('#queue-line') !== null")
+    held.page.keyboard.press("Enter")
+    held.page.wait_for_function("() => document.querySelector('#queue').getBoundingClientRect().top < 200")
+    held.page.keyboard.press("Tab")
+    assert held.page.evaluate("document.activeElement.closest('#queue li') !== null")
+    let_go(held)
+    for number in (first, second):
+        held.sees(number, "done")
+    line.wait_for(state="hidden")
+
+
 def test_a_waiting_job_is_changed_in_the_form(held: Person) -> None:
     number = held.generate()
     held.order(number, "edit")

@@ -1,10 +1,12 @@
 """A running job is watched and steered, and what came out of it is used again: in a browser."""
 
+import json
+
 import pytest
 
 from tests.ui.browser.person import Person
 from tests.ui.browser.test_live import begin_long_job
-from wanvideo.jobs import worker
+from wanvideo.jobs.job import MEMORY
 from wanvideo.request import read_request
 
 pytestmark = pytest.mark.browser
@@ -39,10 +41,11 @@ def test_a_job_that_was_too_large_is_made_smaller(tiny: Person) -> None:
         database.execute("INSERT INTO queue_pause (since) VALUES (0)")
     number = store.add(read_request(asked), tiny.studio.options())
     with store.writing() as database:
-        error = worker._TOO_LARGE.format(width=1280, height=720, frames=81)
+        failure = json.dumps({"kind": MEMORY, "width": 1280, "height": 720, "frames": 81})
         database.execute(
-            "UPDATE jobs SET state = 'failed', ended = strftime('%s'), error = ? WHERE id = ?",
-            (error, number),
+            "UPDATE jobs SET state = 'failed', ended = strftime('%s'), error = 'no', failure = ? "
+            "WHERE id = ?",
+            (failure, number),
         )
     button = tiny.page.locator(f"#result .remedies button[data-job='{number}']", has_text="61 frames")
     button.click()
