@@ -42,8 +42,8 @@ IMAGE_WORKING_BYTES = 200 * MIB  # CLIP on one picture
 VAE_DIM = 96
 # Of its live bytes, what cuDNN's workspaces take beside them: an H200 took 7.2 GiB to encode 640x640.
 ENCODE_RESERVED, DECODE_RESERVED = 1.35, 1.15
-# Of the decoder's bytes, what PyTorch keeps beside them in freed pieces that no later tensor fits into: 0.4 to
-# 1.4 GiB in whole jobs on an H200, less where the card is full.
+# Of the decoder's bytes, what PyTorch keeps beside them in freed pieces that no later tensor fits into: 0.4
+# to 1.4 GiB in whole jobs on an H200, less where the card is full.
 DECODE_KEPT = 0.2
 PIECE_BYTES_PER_PIXEL = 4 * 3 * 4 * 3  # four frames in fp32, with the colours before and after matching
 DECODE_FLOPS_PER_PIXEL = 8.62e6  # for a pixel of each frame; counted by torch's FlopCounterMode
