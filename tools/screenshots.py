@@ -49,7 +49,7 @@ FINISHED: tuple[dict[str, Any], ...] = (
         "seconds": 1.3,
     },
     {**NODDING, "prompt": "a picture that is none", "image": str(ROOT / "README.md")},
-    {**TALKING, "seconds": 1.3},
+    {**TALKING, "seconds": 2.2},  # two windows
 )
 WAITING: tuple[dict[str, Any], ...] = (
     {**TALKING, "num_inference_steps": 40},
