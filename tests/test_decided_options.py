@@ -169,3 +169,11 @@ def test_sage_3_says_where_no_step_is_in_4_bits() -> None:
         assert any("the first and the last step, here that is all" in note for note in made.notes) == (
             steps == 2
         )
+
+
+@pytest.mark.parametrize(("machine", "runs"), [(GPU, "bf16"), (CPU, "bf16"), (TURING, "fp32")])
+def test_the_vae_in_bf16_wants_a_card_that_has_it(machine: Hardware, runs: str) -> None:
+    made = made_on(machine, {"vae_precision": "bf16"})
+    assert made.vae_dtype == made.effective()["vae_precision"] == runs
+    assert any("vae_precision bf16 needs" in note for note in made.notes) == (runs == "fp32")
+    assert made_on(machine, {}).vae_dtype == "fp32"

@@ -29,12 +29,12 @@ GIGA = 1024**3
 MEMORY = (
     ("auto_hardware_tuning",),
     ("blocks_to_swap", "vram_threshold_percent"),
-    ("vae_tiling", "load_device"),
+    ("vae_tiling", "vae_precision"),
     ("num_cuda_streams", "prefetch_blocks", "bandwidth_target"),
     ("enable_cuda_optimization", "enable_dram_optimization"),
     ("offload_txt_emb", "offload_img_emb"),
     ("force_offload", "debug_mode"),
-    ("vace_blocks_to_swap",),
+    ("load_device", "vace_blocks_to_swap"),
 )
 # How the products are computed, for those who look for the last percent or for a fault.
 ADVANCED = (

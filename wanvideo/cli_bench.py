@@ -12,7 +12,7 @@ from wanvideo.errors import UserError
 
 PACKAGE = "benchmarks"
 PARTS = (  # those of the package, which loads torch
-    *("targets", "peaks", "attention", "modes", "linear", "load", "swap", "jobs", "twenty"),
+    *("targets", "peaks", "attention", "modes", "linear", "kernels", "load", "swap", "jobs", "twenty"),
     *("all", "page"),
 )
 FIRST = PARTS[0]

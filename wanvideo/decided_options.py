@@ -18,15 +18,19 @@ from wanvideo.request import REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 from wanvideo.torch_switches import FP16_ACCUMULATION_SINCE, TorchSwitches, torch_version
 
 TF32_CAPABILITY = (8, 0)  # Ampere brought it
+BF16_CAPABILITY = (8, 0)  # and bf16
 FP32 = "fp32"
 MIXED_TYPES = "gguf"  # the format whose files mix several types of weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecidedOptions:
-    """`dtype` is "bf16", "fp16" or "fp32"; `notes` are sentences without a full stop."""
+    """`dtype` is "bf16", "fp16" or "fp32"; `vae_dtype`, "bf16" or "fp32", that of the VAE. `notes` are
+    sentences without a full stop.
+    """
 
     dtype: str
+    vae_dtype: str
     switches: TorchSwitches
     fuse_qkv_projections: bool
     notes: tuple[str, ...]
@@ -76,6 +80,12 @@ def decide_options(
     notes += about_cards(options, machine)
     notes += _about_attention(options, backend, place)
     notes += _about_fusing(options, mode, stored)
+    vae_dtype = options.vae_precision
+    if vae_dtype != FP32 and card is not None and card.compute_capability < BF16_CAPABILITY:
+        vae_dtype = FP32
+        notes.append(
+            f"vae_precision {options.vae_precision} needs compute capability 8.0 or higher; {FP32} runs"
+        )
     switches = TorchSwitches(
         fp16_accumulation=sums_in_fp16,
         tf32=options.use_tf32 and has_tf32,
@@ -83,6 +93,7 @@ def decide_options(
     )
     return DecidedOptions(
         dtype=dtype,
+        vae_dtype=vae_dtype,
         switches=switches,
         fuse_qkv_projections=options.fuse_qkv_projections and not mode.own_cores,
         notes=tuple(notes),

@@ -70,6 +70,7 @@ class JobModels:
     cache: ModelCache
     device: str
     dtype: torch.dtype
+    vae_dtype: torch.dtype = torch.float32
     quantization: str | None = None
     own_cores: bool = False
     as_stored: bool = False
@@ -141,11 +142,13 @@ class JobModels:
         return load.load_tokenizer(self.files.tokenizer)
 
     def vae(self, work: str = VAE_ENCODE) -> "AbstractContextManager[AutoencoderKLWan]":
-        """The VAE, in fp32 as the official talk code has it, for `work`: VAE_ENCODE or VAE_DECODE."""
-        facts, dtype = self.files.vae, torch.float32
+        """The VAE for `work`: VAE_ENCODE or VAE_DECODE; in fp32 as the official talk code has it, if the job
+        does not say otherwise.
+        """
+        facts, dtype = self.files.vae, self.vae_dtype
 
         def build() -> "Residence[AutoencoderKLWan]":
-            return self._here(load.load_vae(facts, device=self.device))
+            return self._here(load.load_vae(facts, dtype=dtype, device=self.device))
 
         return self._lend(work, facts, dtype, build)
 
@@ -267,6 +270,7 @@ def job_models(plan: GenerationPlan, cache: ModelCache, say: Callable[[str], Non
         cache=cache,
         device=plan.device,
         dtype=DTYPES[plan.dtype],
+        vae_dtype=DTYPES[plan.vae_dtype],
         quantization=plan.quantization,
         own_cores=plan.own_cores,
         as_stored=plan.options.requantize == AS_STORED,

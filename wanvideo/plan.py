@@ -58,6 +58,7 @@ class GenerationPlan:
     seed: int
     device: str
     dtype: str
+    vae_dtype: str
     switches: TorchSwitches
     attention: str
     quantization: str
@@ -112,7 +113,8 @@ class GenerationPlan:
     @property
     def kind(self) -> str:
         """What jobs that go alike have in common, for measurements of one to tell of another."""
-        kind = job_kind(self.task, self.models, self.quantization, self.attention, self.step_cache)
+        computing = (self.quantization, self.attention, self.step_cache, self.vae_dtype)
+        kind = job_kind(self.task, self.models, *computing)
         return compiled_kind(kind) if self.compile.blocks else kind
 
     def effective(self) -> dict[str, Any]:
@@ -140,6 +142,7 @@ class GenerationPlan:
             "quantization": self.quantization,
             "attention": self.attention,
             "dtype": self.dtype,
+            "vae_precision": self.vae_dtype,
             "fp16_accumulation": self.switches.fp16_accumulation,
             "use_tf32": self.switches.tf32,
             "use_cublas_gemm": self.switches.cublaslt,
@@ -219,6 +222,7 @@ def _computing(ways: Ways, compiled: CompileChoice, memory: DecidedMemory) -> di
     """How the models compute, as fields of a plan."""
     return {
         "dtype": ways.decided.dtype,
+        "vae_dtype": ways.decided.vae_dtype,
         "switches": ways.decided.switches,
         "attention": ways.backend.name,
         "quantization": ways.mode.mode.name,
@@ -240,14 +244,14 @@ def _job(
 ) -> Job:
     """`run`: what computes a step, and what may leave one out."""
     (ways, cache), size = run, (extent.height, extent.width)
-    mode, backend = ways.mode, ways.backend
+    mode, backend, vae_dtype = ways.mode, ways.backend, ways.decided.vae_dtype
     return Job(
         work=work_of(request, settings, models, size, extent.windows, len(set(extent.prompts))),
-        sizes=model_sizes(models, mode.mode, mode.own_cores, ways.decided.dtype),
+        sizes=model_sizes(models, mode.mode, mode.own_cores, ways.decided.dtype, vae_dtype),
         backend=backend,
         per_block_mean=options.per_block_mean,
         matmul=matmul_class(mode.mode, mode.own_cores),
-        kind=job_kind(request.task, models, mode.mode.name, backend.name, cache.plan),
+        kind=job_kind(request.task, models, mode.mode.name, backend.name, cache.plan, vae_dtype),
         cache=cache.forecast,
     )
 

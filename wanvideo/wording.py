@@ -32,7 +32,8 @@ def describe_plan(plan: GenerationPlan) -> Iterator[tuple[str, str]]:
     yield "guidance", f"{guidance}; audio guidance {settings.audio_guidance_scale:g}"
     yield "passes", f"{plan.passes_per_step} through the transformer a step"
     yield "seed", str(plan.seed)
-    yield "runs on", f"{plan.device} in {plan.dtype}"
+    vae = "" if plan.vae_dtype == plan.dtype else f", the VAE in {plan.vae_dtype}"
+    yield "runs on", f"{plan.device} in {plan.dtype}{vae}"
     yield "attention", plan.attention
     yield "quantization", plan.quantization
     for name, strength in describe_loras(plan.models):

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.memory.cases import GIB, models, published
+from tests.memory.cases import GIB, card, models, planned, published
 from wanvideo.checkpoint import load
 from wanvideo.checkpoint.catalog import resolve_models
 from wanvideo.memory.sizes import model_sizes
+from wanvideo.memory_plan import VAE_DECODE
 from wanvideo.prepare import POCKET
 from wanvideo.registry import quantization_modes
 
@@ -88,3 +89,14 @@ def test_text_encoder_and_clip() -> None:
     assert wide.text_layer - half.text_layer == 2 * 4096 * 10240  # the output of the feed-forward in fp32
     assert half.image_encoder / 2e6 == pytest.approx(632, rel=0.01)
     assert half.vae_width == 1
+
+
+def test_a_vae_in_bf16_takes_half() -> None:
+    full, half = (model_sizes(models("talk"), AS_STORED, False, "bf16", dtype) for dtype in ("fp32", "bf16"))
+    assert half.vae == full.vae / 2
+    made = [planned("talk", card(80), {"vae_precision": dtype}) for dtype in ("fp32", "bf16")]
+    sizes = [one.forecast.working[VAE_DECODE] for one in made]
+    assert 0.5 < sizes[1] / sizes[0] < 0.7  # the frames that it gives stay in fp32
+    seconds = [one.forecast.stages["decode"].seconds for one in made]
+    assert seconds[1] < 0.9 * seconds[0]
+    assert len({one.kind for one in made}) == 2

@@ -1,13 +1,21 @@
 """The VAE adapter: official goldens, normalisation, and the fast convolution against torch's own."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 
 from tests.checkpoint.samples import golden, relative_error
+from wanvideo.checkpoint.inspect import inspect_checkpoint
 from wanvideo.checkpoint.keys import to_module
+from wanvideo.checkpoint.load import load_vae
+from wanvideo.media.pictures import fit_picture, load_picture
 from wanvideo.models.vae import decode, decode_pieces, encode, use_fast_cpu_convolution
+from wanvideo.prepare import POCKET
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "girl.png"
 
 
 def small_vae() -> AutoencoderKLWan:
@@ -89,3 +97,15 @@ def test_fast_convolution_is_the_same_and_leaves_gradients_alone() -> None:
     assert layouts == [True, True], "a layer brought the channels back to the front"
     fast.decode(latents[None], return_dict=False)[0].sum().backward()
     assert fast.decoder.conv_in.weight.grad.abs().sum() > 0
+
+
+def test_decoding_in_bf16_differs_by_less_than_a_level() -> None:
+    """On a VAE that was trained; 50 dB are less than one of 255 levels."""
+    facts = inspect_checkpoint(POCKET / "pocket_vae.safetensors")
+    video = fit_picture(load_picture(EXAMPLE), 192, 192).expand(3, 9, 192, 192)
+    vaes = [load_vae(facts, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    latents = encode(vaes[0], video)
+    assert relative_error(encode(vaes[1], video), latents) < 2e-2
+    exact, half = (decode(vae, latents) for vae in vaes)
+    assert half.dtype == torch.float32
+    assert 50 < -10 * float(((half - exact) / 2).square().mean().log10()) < 90

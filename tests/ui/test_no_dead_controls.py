@@ -129,6 +129,7 @@ CASES: Mapping[str, Case] = {
     "offload_img_emb": Case(value=True, form=IMAGE),
     "vace_blocks_to_swap": Case(value=2),
     "vae_tiling": Case(value="on", form={**TEXT, "width": "512", "height": "512"}),
+    "vae_precision": Case(value="bf16"),
     "force_offload": Case(value=True),
     "debug_mode": Case(value=True, form=SWAPPED),
     "strict": Case(value=True, form={**TEXT, "attention": "sageattn"}, machine=CPU),

@@ -21,7 +21,7 @@ ASKED = (
 )  # fmt: skip
 RUN = (
     "base_precision", "quantization", "requantize", "attention", "per_block_mean", "strict", "load_device",
-    "vae_tiling", "force_offload", "use_tf32", "use_cublas_gemm", "force_contiguous_tensors",
+    "vae_tiling", "vae_precision", "force_offload", "use_tf32", "use_cublas_gemm", "force_contiguous_tensors",
     "fuse_qkv_projections", "rms_norm_function", "compile", "step_cache", "step_cache_threshold", "gpus",
     "output_dir", "models_dir", "blocks_to_swap", "vram_threshold_percent", "auto_hardware_tuning",
     "num_cuda_streams", "prefetch_blocks", "bandwidth_target", "enable_cuda_optimization",

@@ -41,7 +41,8 @@ MADE = (
     *("rms_norm_function_", "auto_int_", "load_device_", "vae_tiling_", "preset_group_", "forecast_"),
     *("queue_", "workflow_", "list_", "negative_"),
 )
-DTYPES = {"base_precision_bf16", "base_precision_fp16", "base_precision_fp16_fast", "base_precision_fp32"}
+DTYPES = {f"base_precision_{name}" for name in ("bf16", "fp16", "fp16_fast", "fp32")}
+DTYPES |= {"vae_precision_fp32", "vae_precision_bf16"}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 WORD = re.compile(r"[A-Za-z]{2,}")
 RUN = re.compile(r"(?:\b[a-z]{2,} ){3}[a-z]{2,}")  # four English words

@@ -78,6 +78,8 @@ CHINESE: Mapping[str, str] = {
     "help_vace_blocks_to_swap": "供含有此项的工作流使用；这里没有 VACE",
     "label_vae_tiling": "VAE 分块",
     "help_vae_tiling": "VAE 逐块处理画面：更省显存，但更慢；自动：显存不足时开启",
+    "label_vae_precision": "VAE 精度",
+    "help_vae_precision": "bf16：编码和解码只占一半显存，用时更短，画面几乎相同",
     "label_force_offload": "卸载扩散模型",
     "help_force_offload": "VAE 解码前扩散模型离开显卡",
     "label_debug_mode": "块计时",

@@ -76,4 +76,5 @@ def encode_bytes(job: Job, tile: int) -> int:
 
 def _vae_bytes(job: Job, tile: int, per_pixel: float) -> int:
     pixels = max(part.pixels for part in tile_grid(job.work.height, job.work.width, tile))
-    return int(pixels * per_pixel * job.sizes.vae_width)
+    share = 1.0 if job.sizes.vae_itemsize == FP32 else constants.HALF_VAE_BYTES
+    return int(pixels * per_pixel * job.sizes.vae_width * share)

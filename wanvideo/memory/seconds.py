@@ -85,14 +85,20 @@ def _speech_seconds(job: Job, rates: Rates) -> float:
 
 
 def _encode_seconds(job: Job, memory: MemoryPlan, rates: Rates, frames: int) -> float:
-    per_pixel = constants.ENCODE_FLOPS_PER_PIXEL * job.sizes.vae_width**2
+    per_pixel = constants.ENCODE_FLOPS_PER_PIXEL * _vae_work(job)
     return frames * _tiled_pixels(job.work, memory.encode_tile) * per_pixel / (rates.convolution * TERA)
 
 
 def _decode_seconds(job: Job, memory: MemoryPlan, rates: Rates) -> float:
-    per_pixel = constants.DECODE_FLOPS_PER_PIXEL * job.sizes.vae_width**2
+    per_pixel = constants.DECODE_FLOPS_PER_PIXEL * _vae_work(job)
     pixels = job.work.frames * _tiled_pixels(job.work, memory.decode_tile)
     return pixels * per_pixel / (rates.convolution * TERA)
+
+
+def _vae_work(job: Job) -> float:
+    """Of the published VAE in fp32."""
+    share = 1.0 if job.sizes.vae_itemsize == FP32 else constants.HALF_VAE_TIME
+    return job.sizes.vae_width**2 * share
 
 
 def _tiled_pixels(work: Work, tile: int) -> int:

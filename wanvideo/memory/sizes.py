@@ -22,7 +22,7 @@ class ModelSizes:
     are. `block_weights`: numbers of the big linears of a block. `dim`, `ffn_dim` and `itemsize` of the
     compute dtype make activations. Of the text encoder, `text_layer` is one of `text_layers`, `text_table`
     the embedding, which stays in main memory while layers are swapped. `vae_width`: channels beside those of
-    the published VAE.
+    the published VAE; `vae_itemsize`: bytes of its numbers.
     """
 
     dim: int
@@ -46,6 +46,7 @@ class ModelSizes:
     speech_encoder: int = 0
     vae: int = 0
     vae_width: float = 1.0
+    vae_itemsize: int = FP32
 
     @property
     def transformer(self) -> int:
@@ -58,7 +59,9 @@ class ModelSizes:
         return self.text_table + self.text_layers * self.text_layer
 
 
-def model_sizes(models: ModelSet, mode: QuantizationMode, own_cores: bool, dtype: str) -> ModelSizes:
+def model_sizes(
+    models: ModelSet, mode: QuantizationMode, own_cores: bool, dtype: str, vae_dtype: str = "fp32"
+) -> ModelSizes:
     """Of these models, with the big linears in `mode`, on its `own_cores` or without them."""
     facts, itemsize = models.transformer, ITEMSIZES[dtype]
     parts = [part for part in (facts, models.audio) if part is not None]
@@ -93,8 +96,9 @@ def model_sizes(models: ModelSet, mode: QuantizationMode, own_cores: bool, dtype
         text_table=text_table,
         image_encoder=_image_encoder(models.image_encoder, HALF if itemsize == HALF else FP32),
         speech_encoder=models.speech_encoder.num_parameters * FP32 if models.speech_encoder else 0,
-        vae=models.vae.num_parameters * FP32,
+        vae=models.vae.num_parameters * ITEMSIZES[vae_dtype],
         vae_width=(models.vae.dim or constants.VAE_DIM) / constants.VAE_DIM,
+        vae_itemsize=ITEMSIZES[vae_dtype],
     )
 
 

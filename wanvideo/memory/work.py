@@ -101,10 +101,18 @@ class Job:
         )
 
 
-def job_kind(task: str, models: ModelSet, quantization: str, attention: str, cache: StepCachePlan) -> str:
+def job_kind(
+    task: str,
+    models: ModelSet,
+    quantization: str,
+    attention: str,
+    cache: StepCachePlan,
+    vae_dtype: str = "fp32",
+) -> str:
     """What jobs that go alike have in common."""
     facts = models.transformer
     kind = f"{task} {facts.dim}x{facts.num_layers} {quantization} {attention}"
+    kind += "" if vae_dtype == "fp32" else f" VAE {vae_dtype}"
     return f"{kind} {cache.name} {cache.threshold:g}" if cache.is_on else kind
 
 
