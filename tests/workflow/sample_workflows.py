@@ -97,6 +97,7 @@ TEXT_VALUES = {
     "riflex_freq_index": 0,
     "denoise_strength": 1.0,
     "start_step": 0,
+    "vae_precision": "bf16",
     "vae_tiling": "on",
     "fps": 16.0,
 }

@@ -5,7 +5,19 @@ A widget that came in a later version stands at the end, where a file of an olde
 
 from wanvideo.options import COMPILE_BLOCKS
 from wanvideo.request import TALK
-from wanvideo.workflow.rows import INT, NUMBER, NUMBERS, SWITCH, TEXT, NodeRow, Widget, other, to, usual
+from wanvideo.workflow.rows import (
+    INT,
+    NUMBER,
+    NUMBERS,
+    SWITCH,
+    TEXT,
+    NodeRow,
+    Widget,
+    by_table,
+    other,
+    to,
+    usual,
+)
 
 ENCODER = "each encoder runs in the precision that the app chose for it"
 LEAVES = "encoders leave the card when their work is done"
@@ -13,6 +25,8 @@ COMPILING = "blocks are compiled by inductor, for every size"
 CACHING = "a step cache works on all steps but the first and the last"
 
 
+_VAE_TYPES = {name: name for name in ("bf16", "fp32")}
+_VAE_TOLD = "the VAE runs in bf16 or fp32 here"
 _SPEECH_ENCODER = (other("base_precision", TEXT, ENCODER), other("load_device", TEXT, LEAVES))
 _LOADERS = (
     NodeRow(
@@ -30,7 +44,7 @@ _LOADERS = (
         kinds=("WanVideoVAELoader",),
         widgets=(
             Widget(name="model_name", shape=TEXT, file="vae"),
-            other("precision", TEXT, ENCODER),
+            to("precision", TEXT, "vae_precision", read=by_table(_VAE_TYPES, _VAE_TOLD)),
             other("use_cpu_cache", SWITCH, "the decoder keeps what it needs on its device"),
             other("verbose", SWITCH, "only what is logged"),
         ),
