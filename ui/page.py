@@ -110,7 +110,7 @@ def launch_page(page: gr.Blocks, flags: Namespace, safety: Mapping[str, Any]) ->
             theme=build_theme(),
             css_paths=[CSS],
             head=early_script(flags.lang),
-            footer_links=["settings"],
+            footer_links=[],  # language and theme have their switches in the head
             ssr_mode=False,
             prevent_thread_lock=True,
             **safety,
