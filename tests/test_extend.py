@@ -137,21 +137,27 @@ def test_sound_is_in_step_in_both_parts(home: Path, old: Path, cache: ModelCache
     assert abs(sound.seconds - probe_video(again).seconds) <= 1 / 25
 
 
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[npt.NDArray[np.float32]]:
+    """What the speech encoder is given, one after the other."""
+    samples_heard: list[npt.NDArray[np.float32]] = []
+
+    def listen(_: object, samples: torch.Tensor, frames: int) -> torch.Tensor:
+        samples_heard.append(samples.numpy())
+        return torch.zeros(frames, 1, 1)
+
+    monkeypatch.setattr(speech_inputs, "encode_speech", listen)
+    return samples_heard
+
+
 @pytest.mark.parametrize(("voices", "leads"), [(1, True), (2, False)])
 def test_the_model_hears_the_new_speech_with_the_new_frames(
     home: Path,  # noqa: F811
     old: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    heard: list[npt.NDArray[np.float32]],
     voices: int,
     leads: bool,
 ) -> None:
-    heard: list[npt.NDArray[np.float32]] = []
-
-    def listen(_: object, samples: torch.Tensor, frames: int) -> torch.Tensor:
-        heard.append(samples.numpy())
-        return torch.zeros(frames, 1, 1)
-
-    monkeypatch.setattr(speech_inputs, "encode_speech", listen)
     plan = extending(home, old, audio=["second.wav"] * voices)
     speech_inputs.speech_of_job(plan, job_models(plan, ModelCache(), lambda _: None))
     lead = plan.windows[0].skip * speech_inputs.SAMPLES_PER_FRAME

@@ -13,7 +13,7 @@ import torch
 from tests.plan_cases import DUET, NOTHING, PAIR, SPOKEN, TALK, TEXT, Values, plan
 from tests.test_cli import TALK as CLI_TALK
 from tests.test_cli import Streams, folder, models  # noqa: F401  # fixtures
-from tests.test_extend import RATE, cache, clicks, frames_of, pixels_of, seen  # noqa: F401  # fixtures
+from tests.test_extend import RATE, cache, clicks, frames_of, heard, pixels_of, seen  # noqa: F401  # fixtures
 from tests.test_extend import Seen as Seen
 from tests.test_pipeline import home, plan_of  # noqa: F401  # home is a fixture
 from tests.test_plan_extend import HEARD, SPOKEN_AGAIN, going_on
@@ -91,17 +91,10 @@ def test_made_anew_twice_it_is_still_in_step(home: Path, film: Path, cache: Mode
 def test_the_model_hears_what_it_heard_there(
     home: Path,  # noqa: F811
     film: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    heard: list[npt.NDArray[np.float32]],  # noqa: F811
     voices: int,
 ) -> None:
     """The loudness is that of the whole recording, and the frames that are repeated have their own speech."""
-    heard: list[npt.NDArray[np.float32]] = []
-
-    def listen(_: object, samples: torch.Tensor, frames: int) -> torch.Tensor:
-        heard.append(samples.numpy())
-        return torch.zeros(frames, 1, 1)
-
-    monkeypatch.setattr(speech_inputs, "encode_speech", listen)
     audio: Values = {"audio": ["clicks.wav"] * voices}
     for asked in (plan_of(home, **{**SPOKEN_FILM, **audio}), redone(home, film, **audio)):
         speech_inputs.speech_of_job(asked, job_models(asked, ModelCache(), lambda _: None))

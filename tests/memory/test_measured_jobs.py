@@ -1,4 +1,4 @@
-"""Forecasts of whole jobs beside the peaks that an H200 showed for them, its memory capped: within a tenth.
+"""Forecasts of whole jobs beside the peaks that an H200 showed for them, its memory capped: within a twentieth.
 
 The peaks, and the plans they belong to, stand in docs/benchmarks.md: `python -m benchmarks jobs`.
 """
@@ -14,7 +14,7 @@ from wanvideo.plan import GenerationPlan
 from wanvideo.presets import load_preset
 from wanvideo.request import TALK, TEXT_TO_VIDEO
 
-TENTH = 0.1
+CLOSE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,4 +73,4 @@ def test_the_forecast_is_what_was_measured(job: tuple[str, int]) -> None:
         measured.chunk,
         measured.tile,
     )
-    assert measured.peak == pytest.approx(made.forecast.device_bytes / GIB, rel=TENTH)
+    assert measured.peak == pytest.approx(made.forecast.device_bytes / GIB, rel=CLOSE)
