@@ -1,4 +1,4 @@
-"""Forecasts of whole jobs beside the peaks that an H200 showed for them, its memory capped: within a twentieth.
+"""Forecasts of whole jobs beside the peaks that an H200 showed for them, its memory capped: within 5 %.
 
 The peaks, and the plans they belong to, stand in docs/benchmarks.md: `python -m benchmarks jobs`.
 """
