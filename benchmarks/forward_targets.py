@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from benchmarks.forwards import Forwards, Timed, away_from_fp32
+from benchmarks.forwards import EXACT_KINDS, Forwards, Timed, away_from_fp32
 from benchmarks.random_model import TINY, WAN_14B
 from benchmarks.target_row import (
     Bench,
@@ -52,7 +52,9 @@ def _exact(bench: Bench, size: str, *, compiled: bool) -> Found:
     if compiled and size == next(iter(SIZES)):
         own, theirs = away_from_fp32(TINY if bench.quick else FEW_BLOCKS)
         quality += f"; two blocks against fp32: {own:.2e}, stock {theirs:.2e}"
-    return _found(forwards, ours, quality, BF16 if compiled else "bf16 exact, not compiled")
+    told = forwards.attention(only_required=False, kinds=EXACT_KINDS).told
+    how = BF16 if compiled else "bf16 exact, not compiled"
+    return _found(forwards, ours, quality, f"{how}; attention: {told}")
 
 
 def _low(bench: Bench, size: str, *, only_required: bool) -> Found:

@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchmarks.candidates import EXACT as EXACT_KIND
 from benchmarks.measuring import device, errors, milliseconds, peak_gib, phase, reset_peak
 from benchmarks.modes import REPEATS, TIMESTEP, _inputs
-from benchmarks.quickest_attention import Quickest, middle_place, quickest
+from benchmarks.quickest_attention import DENSE_KINDS, Quickest, middle_place, quickest
 from benchmarks.random_model import ModelSize, build
 from benchmarks.stock import StockCall, stock_transformer
 from benchmarks.target_row import Unmeasured
@@ -26,6 +27,7 @@ from wanvideo.models.vae_tiles import CELL
 from wanvideo.registry import AttentionFunction, attention_backends, quantization_modes
 
 DENSE = next(mode.name for mode in quantization_modes().values() if mode.store is None)
+EXACT_KINDS = (EXACT_KIND,)
 log = logging.getLogger("benchmarks")
 EXACT = next(row for row in attention_backends().values() if row.fallback is None)
 
@@ -53,15 +55,15 @@ class Forwards:
         self._latents, self._prompt = _inputs(size)
         self._dense: WanTransformer | None = None
         self._done: dict[str, Timed] = {}
-        self._chosen: dict[bool, Quickest] = {}
+        self._chosen: dict[tuple[bool, tuple[str, ...]], Quickest] = {}
 
     def stock(self) -> Timed:
         """Diffusers' transformer in bf16 with its native attention."""
         return self._once("stock", self._time_stock)
 
     def exact(self, *, compiled: bool) -> Timed:
-        """Ours in bf16, with the fastest exact attention."""
-        attend = EXACT.load(middle_place(self._latents))
+        """Ours in bf16, with the quickest exact attention."""
+        attend = self.attention(only_required=False, kinds=EXACT_KINDS).attend
         name = "compiled" if compiled else "eager"
         return self._once(name, lambda: self._time(self._model(), attend, compiled=compiled))
 
@@ -73,12 +75,13 @@ class Forwards:
         name = f"{mode} {chosen.attend.__qualname__}"
         return self._once(name, lambda: self._time_low(mode, chosen.attend))
 
-    def attention(self, *, only_required: bool) -> Quickest:
-        """The quickest at this size, exact or in 8 bits."""
-        if only_required not in self._chosen:
+    def attention(self, *, only_required: bool, kinds: tuple[str, ...] = DENSE_KINDS) -> Quickest:
+        """The quickest of those kinds at this size."""
+        key = only_required, kinds
+        if key not in self._chosen:
             given = (self._machine, self._size, self._latents)
-            self._chosen[only_required] = quickest(*given, only_required=only_required)
-        return self._chosen[only_required]
+            self._chosen[key] = quickest(*given, only_required=only_required, kinds=kinds)
+        return self._chosen[key]
 
     def flops(self) -> float:
         """Floating-point operations of the blocks in one forward pass."""

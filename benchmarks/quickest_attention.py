@@ -23,6 +23,7 @@ from wanvideo.registry import AttentionFunction, AttentionPlace
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
 STEPS = 40
 REPEATS = 3
+DENSE_KINDS = (EXACT, EIGHT_BITS)
 TORCH = {row.name for row in sdpa.BACKENDS}
 PLACE = AttentionPlace(frames=1, frame_tokens=1)  # dense attention is the same everywhere
 log = logging.getLogger("benchmarks")
@@ -53,8 +54,15 @@ def middle_place(latents: Tensor) -> AttentionPlace:
     return AttentionPlace(step=STEPS // 2, steps=STEPS, frames=frames, frame_tokens=rows * columns)
 
 
-def quickest(machine: Hardware, size: ModelSize, latents: Tensor, *, only_required: bool) -> Quickest:
-    """Of dense attention, exact or in 8 bits. `only_required`: of what torch and the packages of
+def quickest(
+    machine: Hardware,
+    size: ModelSize,
+    latents: Tensor,
+    *,
+    only_required: bool,
+    kinds: tuple[str, ...] = DENSE_KINDS,
+) -> Quickest:
+    """Of dense attention of those `kinds`. `only_required`: of what torch and the packages of
     requirements.txt bring.
     """
     place = middle_place(latents)
@@ -62,8 +70,8 @@ def quickest(machine: Hardware, size: ModelSize, latents: Tensor, *, only_requir
     tensors = make_tensors(shape, DTYPE, str(latents.device))
     tried: dict[str, float | str] = {}
     times: dict[AttentionFunction, float] = {}
-    for attend, is_required in _functions(machine):
-        if only_required and not is_required:
+    for attend, kind, is_required in _functions(machine):
+        if kind not in kinds or (only_required and not is_required):
             continue
         try:
             times[attend] = milliseconds(partial(attend, *tensors), warm_ups=1, repeats=REPEATS)
@@ -76,9 +84,9 @@ def quickest(machine: Hardware, size: ModelSize, latents: Tensor, *, only_requir
 
 
 @cache
-def _functions(machine: Hardware) -> tuple[tuple[AttentionFunction, bool], ...]:
-    """(function, whether its package is required) of every dense candidate that loads; each is loaded once in
-    a process, as a custom op can't be registered twice.
+def _functions(machine: Hardware) -> tuple[tuple[AttentionFunction, str, bool], ...]:
+    """(function, its kind, whether its package is required) of every dense candidate that loads; each is
+    loaded once in a process, as a custom op can't be registered twice.
     """
     found = []
     for candidate in _dense(machine):
@@ -88,7 +96,8 @@ def _functions(machine: Hardware) -> tuple[tuple[AttentionFunction, bool], ...]:
             log.info("    %s: %s", candidate.backend, error)
             continue
         package = attend.__qualname__.partition(".")[0]
-        found.append((attend, candidate.backend in TORCH or package in _required_packages()))
+        is_required = candidate.backend in TORCH or package in _required_packages()
+        found.append((attend, candidate.kind, is_required))
     return tuple(found)
 
 
@@ -96,7 +105,7 @@ def _dense(machine: Hardware) -> Iterator[Candidate]:
     """Exact or in 8 bits, by each provider; of torch's own kernels the application's choice alone."""
     for candidate in candidates(machine):
         is_other_kernel = candidate.backend in TORCH and bool(candidate.provider)
-        is_dense = candidate.backend not in SPARSE and candidate.kind in (EXACT, EIGHT_BITS)
+        is_dense = candidate.backend not in SPARSE and candidate.kind in DENSE_KINDS
         if is_dense and not is_other_kernel and candidate.reason is None:
             yield candidate
 

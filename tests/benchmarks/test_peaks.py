@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks import peaks, quickest_attention
+from benchmarks.candidates import EIGHT_BITS, EXACT
 from benchmarks.header_files import write_headers
 from benchmarks.page import table
 from benchmarks.planned import planned
@@ -90,13 +91,13 @@ def test_the_quickest_attention_is_chosen_and_failures_are_told(monkeypatch: pyt
     def broken(query: Any, key: Any, value: Any) -> Any:  # noqa: ARG001
         raise RuntimeError("no kernel image")
 
-    monkeypatch.setattr(
-        quickest_attention, "_functions", lambda _: ((slow, True), (quick, False), (broken, True))
-    )
+    found = ((slow, EXACT, True), (quick, EIGHT_BITS, False), (broken, EXACT, True))
+    monkeypatch.setattr(quickest_attention, "_functions", lambda _: found)
     latents = torch.zeros(1, *TINY.latents)
     best = quickest(machine(), TINY, latents, only_required=False)
     assert best.attend is quick and "no kernel image" in best.told
     assert quickest(machine(), TINY, latents, only_required=True).attend is slow
+    assert quickest(machine(), TINY, latents, only_required=False, kinds=(EXACT,)).attend is slow
 
 
 def test_what_the_requirements_bring() -> None:

@@ -89,3 +89,13 @@ def test_half_precision_does_not_overflow_inside_the_product() -> None:
     output = scaled_fp8(rows, stored, None)
     assert output.dtype == torch.float16
     torch.testing.assert_close(output.double(), torch.full((3, 32), 4096 * 0.16).double(), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_compiled_activations_are_the_same_bits(dtype: torch.dtype) -> None:
+    rows = torch.randn(7, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    rows[2], rows[3, 0] = 0, -9
+    torch._dynamo.reset()
+    compiled = torch.compile(fp8.quantize_activations, backend="eager", fullgraph=True)(rows)
+    for found, expected in zip(compiled, fp8.quantize_activations(rows), strict=True):
+        assert torch.equal(found.float(), expected.float())

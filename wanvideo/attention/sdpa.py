@@ -55,11 +55,23 @@ def fastest_attend() -> AttentionFunction:
 
     if not torch.cuda.is_available():
         return attend
+    _settle_order()
     about = re.sub(r"[^\w.+-]+", "_", f"{torch.cuda.get_device_name()}-{torch.__version__}")
     milliseconds = kept_times(cache_folder("sdpa") / f"{about}.json", _measure)
     chosen = fastest(milliseconds)
     log.info("exact attention runs %s; ms: %s", chosen or "torch's own choice", milliseconds)
     return attend if chosen is None else preferring(chosen)
+
+
+def _settle_order() -> None:
+    """Let torch decide now which kernel it tries first: it puts cuDNN there, on the cards where that wins, at
+    the first attention of a process. If that one stood inside `sdpa_kernel`, the order from before would come
+    back at its end, for good, and every attention without a wish of its own would run a slower kernel.
+    """
+    import torch
+
+    states = torch.zeros(1, 1, 8, 64, dtype=torch.float16, device="cuda")
+    torch.nn.functional.scaled_dot_product_attention(states, states, states)
 
 
 def kept_times(file: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from wanvideo.attention.sdpa import attend as exact_attention
 from wanvideo.models.audio_projection import AudioConfig, AudioProjection
 from wanvideo.models.block_reuse import Reuse, through_blocks
 from wanvideo.models.chunks import in_chunks
+from wanvideo.models.gelu import TanhGelu
 from wanvideo.models.precision import FP32LayerNorm
 from wanvideo.models.projections import join_projections, project
 from wanvideo.models.rms_norm import RMS_NORMS, RmsNorm, in_fp32
@@ -98,6 +99,7 @@ class Block(WanTransformerBlock):
         self, *, dim: int, ffn_dim: int, heads: int, eps: float, image: bool, audio: AudioConfig | None
     ) -> None:
         super().__init__(dim, ffn_dim, heads, "rms_norm_across_heads", True, eps, dim if image else None)
+        self.ffn.net[0] = TanhGelu(dim, ffn_dim)
         self.attention: AttentionFunction = exact_attention
         self.rms_norm: RmsNorm = in_fp32
         self.chunk_tokens = 0  # rows that are worked on at a time outside the self-attention; 0 for all
