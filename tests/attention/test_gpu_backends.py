@@ -1,5 +1,7 @@
 """Every provider of attention that this card can run, through its wrapper: `pytest -m gpu`."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 
@@ -153,3 +155,19 @@ def test_a_block_compiles_whole(candidate: Candidate) -> None:
     eager = model(*given)
     model.blocks[1].forward = torch.compile(model.blocks[1].forward, fullgraph=True)
     assert errors(model(*given).flatten(2), eager.flatten(2))["relative_l2"] < 3e-2
+
+
+def test_naming_a_kernel_leaves_the_order_of_torch() -> None:
+    """For calls that name none; torch makes it up at the first attention of a process."""
+    plain = "torch.nn.functional.scaled_dot_product_attention(*[torch.ones(1, 1, 8, 64).half().cuda()] * 3)"
+    ours = "from wanvideo.attention.sdpa import fastest_attend; fastest_attend()"
+    orders = [
+        subprocess.run(
+            [sys.executable, "-c", f"import torch; {first}; print(torch._C._get_sdp_priority_order())"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for first in (plain, ours)
+    ]
+    assert orders[0] == orders[1]
