@@ -23,6 +23,7 @@ from tests.checkpoint.samples import below, golden, small_vocabulary
 from wanvideo.checkpoint import load
 from wanvideo.checkpoint.inspect import CheckpointFacts, inspect_checkpoint
 from wanvideo.checkpoint.keys import to_official
+from wanvideo.checkpoint.staging import Carrier
 from wanvideo.checkpoint.state import module_state, read_state
 from wanvideo.errors import UserError
 from wanvideo.models.audio_projection import AudioConfig
@@ -126,7 +127,8 @@ def test_the_shared_embedding_stays_one_parameter(tmp_path: Path) -> None:
 
 def test_the_shared_embedding_is_placed_once(tmp_path: Path) -> None:
     facts = saved(tmp_path / "t5.safetensors", "text_encoder", text_encoder().state_dict())
-    placed = load._place_all(module_state(facts, torch.bfloat16), lambda _: torch.bfloat16, "cpu")
+    state, carrier = module_state(facts, torch.bfloat16), Carrier("cpu", 0)
+    placed = load._place_all(state, lambda _: torch.bfloat16, "cpu", carrier)
     assert placed["shared.weight"] is placed["encoder.embed_tokens.weight"]
 
 

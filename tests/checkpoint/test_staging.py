@@ -1,73 +1,48 @@
 """Tensors on their way to a card: in order, whole, few ahead, and nothing left when it is broken off."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from tests.checkpoint.quantized_files import official_state, small_model, write
+from tests.checkpoint.slow_card import SlowCard
 from wanvideo.checkpoint import staging
 from wanvideo.checkpoint.file_places import FilePlaces
 from wanvideo.checkpoint.load import load_transformer
 from wanvideo.checkpoint.mapped import map_safetensors
-from wanvideo.checkpoint.staging import Bundle, Stage, on_device
+from wanvideo.checkpoint.staging import Bundle, Carrier, Stage
 from wanvideo.checkpoint.state import read_file
 from wanvideo.registry import quantization_modes
 
 PIECE = 1 << 12
 AHEAD = 1 << 16
+SMALL = 100
+LARGE = 1 << 30  # more than all that the tests bring
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card here")]
 
 
-class SlowCard:
-    """Main memory that pieces reach late and in any order."""
-
-    def __init__(self, fails_after: int = 1 << 30) -> None:
-        self.random, self.left = Random(0), fails_after
-        self.moments = self.pieces = self.lanes = self.under_way = 0
-        self.largest_piece = self.most_at_once = 0
-        self.lock = threading.Lock()
-
-    def moment(self) -> int:
-        self.moments += 1
-        return self.moments
-
-    def empty(self, tensor: Tensor) -> Tensor:
-        return torch.empty(tensor.shape, dtype=tensor.dtype)
-
-    def lane(self) -> "SlowCard":
-        with self.lock:
-            self.lanes += 1
-        return self
-
-    def carry(self, fill: Any, target: Tensor, free: Any) -> None:
-        with self.lock:
-            self.left -= 1
-            if self.left < 0:
-                raise RuntimeError("the card is lost")
-            self.under_way += 1
-            self.most_at_once = max(self.most_at_once, self.under_way)
-            self.pieces, self.largest_piece = self.pieces + 1, max(self.largest_piece, target.numel())
-            wait = self.random.uniform(0, 0.003)
-        time.sleep(wait)
-        fill(target.numpy())
-        assert 0 < free <= self.moments
-        with self.lock:
-            self.under_way -= 1
-
-
 @pytest.fixture(autouse=True)
-def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes all stages in the end: the readers of a test that failed would keep the process alive."""
     monkeypatch.setattr(staging, "PIECE_BYTES", PIECE)
     monkeypatch.setattr(staging, "AHEAD_BYTES", AHEAD)
+    monkeypatch.setattr(staging, "SMALL_BYTES", SMALL)
+    made: list[Stage] = []
+    begin = Stage.__init__
+
+    def remembered(stage: Stage, card: SlowCard, size: int) -> None:
+        begin(stage, card, size)
+        made.append(stage)
+
+    monkeypatch.setattr(Stage, "__init__", remembered)
+    yield
+    for stage in made:
+        stage.close()
 
 
 def bundles(count: int = 40) -> list[Bundle]:
@@ -88,15 +63,33 @@ def bundles(count: int = 40) -> list[Bundle]:
 
 def test_all_arrives_in_order_and_whole() -> None:
     card, given = SlowCard(), bundles()
-    stage = Stage(card)
+    stage = Stage(card, LARGE)
     for arrived, sent in zip(stage.bring(iter(given)), given, strict=True):
         assert arrived.keys() == sent.keys()
         for name, tensor in arrived.items():
             assert (tensor.dtype, tensor.shape) == (sent[name].dtype, sent[name].shape)
             assert tensor is not sent[name] and torch.equal(tensor.float(), sent[name].float())
     stage.close()
-    assert card.largest_piece == PIECE and card.pieces > 5 * len(given)
+    assert max(card.sizes) == PIECE == card.lane_bytes and card.pieces > 4 * len(given)
     assert 1 < card.most_at_once <= card.lanes <= staging.READERS
+
+
+def test_what_is_begun_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment for each bundle with a large tensor, as few pieces as there can be, all of about one size, and
+    none for small tensors.
+    """
+    page = staging.PAGE
+    monkeypatch.setattr(staging, "PIECE_BYTES", 8 * page)
+    weight, small = torch.zeros(9 * page + 1, dtype=torch.uint8), torch.zeros(SMALL, dtype=torch.uint8)
+    given = [{"weight": weight, "bias": small}, {"scale": small}, {"a": weight, "b": weight}]
+    card = SlowCard()
+    stage = Stage(card, LARGE)
+    list(stage.bring(given))
+    stage.close()
+    assert (card.moments, card.smalls, card.pieces, card.waits) == (2, 2, 6, 6)
+    assert sorted(card.sizes) == [4 * page + 1] * 3 + [5 * page] * 3 and card.lane_bytes == 8 * page
+    Stage(card, page).close()
+    assert card.lane_bytes <= 2 * page  # a small load takes little page-locked memory
 
 
 def test_what_is_mapped_is_read_from_its_file(tmp_path: Path) -> None:
@@ -105,10 +98,11 @@ def test_what_is_mapped_is_read_from_its_file(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "file.safetensors")
     for mapped in (read_file(tmp_path / "file.safetensors"), map_safetensors(tmp_path / "file.safetensors")):
         places = FilePlaces()
+        places.look()
         assert all(places.find(tensor) is not None for tensor in mapped.values())
         assert places.find(tensors["t0"]) is None
         places.close()
-        stage = Stage(SlowCard())
+        stage = Stage(SlowCard(), LARGE)
         arrived = next(iter(stage.bring([mapped])))
         stage.close()
         for name, tensor in tensors.items():
@@ -120,8 +114,9 @@ def test_a_file_that_is_gone_is_copied_from_memory(tmp_path: Path) -> None:
     mapped = read_file(tmp_path / "file.safetensors")
     (tmp_path / "file.safetensors").unlink()
     places = FilePlaces()
+    places.look()
     assert places.find(mapped["a"]) is None
-    stage = Stage(SlowCard())
+    stage = Stage(SlowCard(), LARGE)
     assert torch.equal(next(iter(stage.bring([mapped])))["a"], torch.arange(3.0))
     stage.close()
 
@@ -135,7 +130,7 @@ def test_only_a_few_are_ahead() -> None:
             taken += 1
             yield bundle
 
-    stage, sizes = Stage(SlowCard()), [sum(t.nbytes for t in bundle.values()) for bundle in bundles()]
+    stage, sizes = Stage(SlowCard(), LARGE), [sum(t.nbytes for t in bundle.values()) for bundle in bundles()]
     for done, _ in enumerate(stage.bring(given()), start=1):
         ahead = sum(sizes[done:taken])
         assert ahead <= AHEAD + max(sizes) and (taken == len(sizes) or ahead > AHEAD - max(sizes))
@@ -145,7 +140,7 @@ def test_only_a_few_are_ahead() -> None:
 
 def test_what_is_larger_than_all_that_may_be_ahead_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "AHEAD_BYTES", 1)
-    stage, given = Stage(SlowCard()), bundles(5)
+    stage, given = Stage(SlowCard(), LARGE), bundles(5)
     arrived = list(stage.bring(given))
     stage.close()
     assert all(
@@ -156,16 +151,46 @@ def test_what_is_larger_than_all_that_may_be_ahead_goes_alone(monkeypatch: pytes
 
 def test_a_failure_is_told_and_a_broken_off_round_ends() -> None:
     before = threading.active_count()
-    stage = Stage(SlowCard(fails_after=7))
+    stage = Stage(SlowCard(fails_after=7), LARGE)
     with pytest.raises(RuntimeError, match="the card is lost"):
         list(stage.bring(bundles()))
     stage.close()
+    assert threading.active_count() == before
     card = SlowCard()
-    stage = Stage(card)
+    stage = Stage(card, LARGE)
     arriving = stage.bring(bundles())
     next(iter(arriving))
+    arriving.close()  # type: ignore[attr-defined]  # a generator
     stage.close()
     assert card.under_way == 0 and threading.active_count() == before
+    assert card.finished == card.lanes
+
+
+def test_a_lane_that_cannot_be_made_is_told() -> None:
+    stage = Stage(SlowCard(lanes_that_can_be_made=0), LARGE)
+    with pytest.raises(RuntimeError, match="no lane is left"):
+        list(stage.bring(bundles()))
+    stage.close()
+
+
+def test_a_file_that_got_shorter_is_told(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(40 * PIECE)}, tmp_path / "file.safetensors")
+    mapped = read_file(tmp_path / "file.safetensors")
+    with (tmp_path / "file.safetensors").open("r+b") as file:
+        file.truncate(5 * PIECE)
+    stage = Stage(SlowCard(), LARGE)
+    with pytest.raises(OSError, match="shorter"):
+        list(stage.bring([mapped]))
+    stage.close()
+
+
+def test_a_turned_tensor_of_a_file_is_not_read_as_the_file_has_it(tmp_path: Path) -> None:
+    save_file({"a": torch.randn(64, 3 * PIECE // 64)}, tmp_path / "file.safetensors")
+    mapped = read_file(tmp_path / "file.safetensors")["a"]
+    stage = Stage(SlowCard(), LARGE)
+    arrived = next(iter(stage.bring([{"turned": mapped.t()}])))
+    stage.close()
+    assert torch.equal(arrived["turned"], mapped.t())
 
 
 def test_a_cpu_gets_the_mapped_tensors_themselves_one_by_one() -> None:
@@ -177,8 +202,8 @@ def test_a_cpu_gets_the_mapped_tensors_themselves_one_by_one() -> None:
             taken += 1
             yield bundle
 
-    with closing(on_device(source(), "cpu")) as arriving:
-        for index, bundle in enumerate(arriving):
+    with closing(Carrier("cpu", LARGE)) as carrier:
+        for index, bundle in enumerate(carrier.bring(source(), "cpu")):
             assert taken == index + 1
             assert all(bundle[name] is tensor for name, tensor in given[index].items())
 
@@ -192,16 +217,15 @@ def test_a_model_loaded_by_way_of_a_stage_is_the_same(
     wanted = load_transformer(facts, mode=row).state_dict()
     cards: list[SlowCard] = []
 
-    def staged(given: Any, _device: Any) -> Iterator[Bundle]:
+    def card_of(_: torch.device) -> SlowCard:
         cards.append(SlowCard())
-        stage = Stage(cards[-1])
-        yield from stage.bring(given)
-        stage.close()
+        return cards[-1]
 
-    for module in ("load", "quantized_linears"):
-        monkeypatch.setattr(f"wanvideo.checkpoint.{module}.on_device", staged)
+    monkeypatch.setattr(staging, "card_of", card_of)
+    before = threading.active_count()
     found = load_transformer(facts, mode=row).state_dict()
-    assert len(cards) == 2 and all(card.pieces for card in cards)
+    assert len(cards) == 1 and cards[0].pieces and threading.active_count() == before
+    assert cards[0].lanes == cards[0].finished <= staging.READERS  # the same for the linears and the rest
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name].float(), wanted[name].float()) for name in wanted)
 

@@ -5,6 +5,7 @@ page by page, and more so with many threads: those wait for each other when page
 """
 
 import os
+import re
 import sys
 from bisect import bisect_right
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 MAPS = Path("/proc/self/maps")
+# first-end access offset device inode path; what may be run is no model
+_FILE = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) r[w-]-\S ([0-9a-f]+) \S+ \S+ +(/.*)$", re.MULTILINE)
 
 
 class Place(NamedTuple):
@@ -26,19 +29,24 @@ class _Mapping(NamedTuple):
     first: int
     end: int
     offset: int
-    path: str
+    path: bytes
 
 
 class FilePlaces:
-    """Of the mappings that there are now; only Linux tells, elsewhere no tensor has a place.
+    """Of the mappings that there were at the last look; only Linux tells, elsewhere no tensor has a place.
 
     For tensors as they are in their files: what this process has written to a mapping is not in the file.
     """
 
     def __init__(self) -> None:
+        self._mappings: list[_Mapping] = []
+        self._starts: list[int] = []
+        self._open: dict[bytes, int] = {}
+
+    def look(self) -> None:
+        """To be called before the first `find`, and when files may have been mapped or given up since."""
         self._mappings = _file_mappings() if sys.platform == "linux" else []
         self._starts = [mapping.first for mapping in self._mappings]
-        self._open: dict[str, int] = {}
 
     def find(self, tensor: Tensor) -> Place | None:
         """None for a tensor that is not in a mapped file, or whose file is gone."""
@@ -56,7 +64,7 @@ class FilePlaces:
             os.close(descriptor)
         self._open.clear()
 
-    def _descriptor(self, path: str) -> int | None:
+    def _descriptor(self, path: bytes) -> int | None:
         if path not in self._open:
             try:
                 self._open[path] = os.open(path, os.O_RDONLY)
@@ -79,10 +87,7 @@ def read_into(place: Place, skip: int, memory: Any) -> None:
 
 def _file_mappings() -> list[_Mapping]:
     """In the order of their addresses."""
-    found = []
-    for line in MAPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        parts = line.split(maxsplit=5)
-        if len(parts) == 6 and parts[5].startswith("/"):
-            first, end = (int(number, 16) for number in parts[0].split("-"))
-            found.append(_Mapping(first, end, int(parts[2], 16), parts[5]))
-    return found
+    return [
+        _Mapping(int(first, 16), int(end, 16), int(offset, 16), path)
+        for first, end, offset, path in _FILE.findall(MAPS.read_bytes())
+    ]

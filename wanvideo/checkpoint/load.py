@@ -4,9 +4,10 @@ Weights are mapped from the disk and assigned to a module built on the meta devi
 and only a tensor that is cast or moved to another device is copied.
 """
 
+import gc
 import json
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,8 +27,14 @@ from transformers import (
 from wanvideo.checkpoint import configs
 from wanvideo.checkpoint.header import DAMAGED
 from wanvideo.checkpoint.inspect import CheckpointFacts
-from wanvideo.checkpoint.quantized_linears import Home, Progress, build_linears, ignore_progress
-from wanvideo.checkpoint.staging import on_device
+from wanvideo.checkpoint.quantized_linears import (
+    Destination,
+    Home,
+    Progress,
+    bring_linears,
+    ignore_progress,
+)
+from wanvideo.checkpoint.staging import Carrier
 from wanvideo.checkpoint.state import (
     FoundWeight,
     State,
@@ -44,11 +51,27 @@ from wanvideo.models.precision import keeps_fp32
 from wanvideo.models.text_encoder import PromptTokenizer, text_encoder_dtype, widen_feed_forward
 from wanvideo.models.transformer import WanTransformer
 from wanvideo.models.vae import use_fast_cpu_convolution
+from wanvideo.models.vae_blocks import use_rows
 from wanvideo.registry import QuantizationMode, quantization_modes
 
 M = TypeVar("M", bound=nn.Module)
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A collection walks over all that torch and its libraries have made, 0.2 s in which no reader gets on;
+    loading leaves hardly a cycle behind.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_no_collection()
 def load_transformer(
     facts: CheckpointFacts,
     audio: CheckpointFacts | None = None,
@@ -67,16 +90,17 @@ def load_transformer(
     `progress` gets the linears that are done and their number, and may raise to stop. Raises UserError if the
     two files do not fit together.
     """
-    state, found = split_state(facts)
-    if audio is not None:
-        more, more_found = _fitting_audio(facts, audio)
-        state, found = state | more, found | more_found
-    module, wanted = _empty_transformer(state, found, facts.path)
-    row = mode or as_stored_mode(quantization_modes())
-    build_linears(module, state, found, row, (device, dtype), progress, home)
-    for name in list(found):  # quantized in the file, though it sets the gain of every token
-        state[name] = found.pop(name).dense(wanted[name], _transformer_dtype(name, dtype))
-    rest = _place_all(state, lambda name: _transformer_dtype(name, dtype), device)
+    with closing(Carrier(device, facts.bytes)) as carrier:
+        state, found = split_state(facts)
+        if audio is not None:
+            more, more_found = _fitting_audio(facts, audio)
+            state, found = state | more, found | more_found
+        module, wanted = _empty_transformer(state, found, facts.path)
+        to = Destination(carrier=carrier, device=device, dtype=dtype, home=home, progress=progress)
+        bring_linears(module, state, found, mode or as_stored_mode(quantization_modes()), to)
+        for name in list(found):  # quantized in the file, though it sets the gain of every token
+            state[name] = found.pop(name).dense(wanted[name], _transformer_dtype(name, dtype))
+        rest = _place_all(state, lambda name: _transformer_dtype(name, dtype), device, carrier)
     module.load_state_dict(rest, strict=False, assign=True)  # names were checked with the shapes
     module.eval().requires_grad_(False)
     return module
@@ -85,12 +109,14 @@ def load_transformer(
 def load_vae(
     facts: CheckpointFacts, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> AutoencoderKLWan:
-    """A Wan 2.1 VAE of any width and depth."""
+    """A Wan 2.1 VAE of any width and depth, made fast for a CPU or for a card."""
     state = module_state(facts, dtype)
     module = _on_meta(lambda: AutoencoderKLWan(**configs.vae_config(state)))
-    return use_fast_cpu_convolution(_assign(module, state, facts.path, lambda _: dtype, device))
+    module = _assign(module, state, facts.path, lambda _: dtype, device)
+    return use_fast_cpu_convolution(module) if module.device.type == "cpu" else use_rows(module)
 
 
+@_no_collection()
 def load_text_encoder(
     facts: CheckpointFacts, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
 ) -> UMT5EncoderModel:
@@ -221,20 +247,23 @@ def _assign(
     module: M, state: State, path: Path, dtype_of: Callable[[str], torch.dtype], device: torch.device | str
 ) -> M:
     _check_fit(module, state, path)
-    module.load_state_dict(_place_all(state, dtype_of, device), strict=True, assign=True)
+    with closing(Carrier(device, sum(tensor.nbytes for tensor in state.values()))) as carrier:
+        placed = _place_all(state, dtype_of, device, carrier)
+    module.load_state_dict(placed, strict=True, assign=True)
     return module.eval().requires_grad_(False)
 
 
-def _place_all(state: State, dtype_of: Callable[[str], torch.dtype], device: torch.device | str) -> State:
+def _place_all(
+    state: State, dtype_of: Callable[[str], torch.dtype], device: torch.device | str, carrier: Carrier
+) -> State:
     """Empties `state` on the way; a tensor under two names is placed once, as UMT5's embedding of 2 GB."""
     names_of: dict[tuple[int, torch.dtype], list[str]] = {}
     for name, tensor in state.items():
         names_of.setdefault((id(tensor), dtype_of(name)), []).append(name)
     ready: State = {}
     bundles = ({"": [state.pop(name) for name in names][0]} for names in names_of.values())
-    with closing(on_device(bundles, device)) as arriving:
-        for ((_, dtype), names), tensors in zip(names_of.items(), arriving, strict=True):
-            ready |= dict.fromkeys(names, _place(tensors[""], dtype, device))
+    for ((_, dtype), names), tensors in zip(names_of.items(), carrier.bring(bundles, device), strict=True):
+        ready |= dict.fromkeys(names, _place(tensors[""], dtype, device))
     return ready
 
 

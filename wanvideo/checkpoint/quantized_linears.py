@@ -6,14 +6,14 @@ On a card the next weights are on their way meanwhile, see `staging`.
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from wanvideo.checkpoint.staging import Bundle, on_device
+from wanvideo.checkpoint.staging import Bundle, Carrier
 from wanvideo.checkpoint.state import FoundWeight, State
 from wanvideo.effective_mode import DENSE
 from wanvideo.quantization import fp8
@@ -33,6 +33,19 @@ def ignore_progress(done: int, total: int) -> None:
     """The callback of those who do not watch."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Linears are made on `device`, by way of the carrier, and compute in `dtype`. They stay there unless
+    `home` sends them elsewhere. `progress` gets those that are done and their number, and may raise to stop.
+    """
+
+    carrier: Carrier
+    device: Place
+    dtype: torch.dtype
+    home: Home | None = None
+    progress: Progress = ignore_progress
+
+
 def build_linears(
     module: nn.Module,
     state: State,
@@ -40,14 +53,24 @@ def build_linears(
     mode: QuantizationMode,
     place: tuple[Place, torch.dtype],
     progress: Progress,
-    home: Home | None = None,
 ) -> None:
-    """Replace every big linear of `module` by the mode's own, in the compute dtype of `place` and made on its
-    device, where it stays unless `home` sends it elsewhere. What it is made of is taken out of `state`
+    """As `bring_linears`, with readers of its own: all to the device of `place`, in its dtype."""
+    device, dtype = place
+    size = sum(part.numel() for part in module.parameters()) * dtype.itemsize
+    with closing(Carrier(device, size)) as carrier:
+        to = Destination(carrier=carrier, device=device, dtype=dtype, progress=progress)
+        bring_linears(module, state, found, mode, to)
+
+
+def bring_linears(
+    module: nn.Module, state: State, found: dict[str, FoundWeight], mode: QuantizationMode, to: Destination
+) -> None:
+    """Replace every big linear of `module` by the mode's own. What it is made of is taken out of `state`
     (dense) and `found` (quantized in the file).
     """
-    device, dtype = place
-    linears = {name: linear for name, linear in module.named_modules() if _is_big(name, linear)}
+    device, dtype, home, progress = to.device, to.dtype, to.home, to.progress
+    modules = dict(module.named_modules())
+    linears = {name: linear for name, linear in modules.items() if _is_big(name, linear)}
     homes = {name: home(f"{name}.weight") if home else device for name in linears}
     done = 0
     # What stays as the file has it goes straight home, the rest is computed on the device first.
@@ -55,16 +78,16 @@ def build_linears(
     for where, group in groupby(linears, key=lambda name: made_on[name]):
         names = list(group)
         bundles = (_tensors_of(name, state, found) for name in names)
-        with closing(on_device(bundles, where)) as arriving:
-            for name, tensors in zip(names, arriving, strict=True):
-                progress(done, len(linears))
-                bias = tensors.pop(_BIAS, None)
-                weight = _arrived(found.pop(f"{name}.weight", None), tensors)
-                stored = stored_for(mode, _with_shape(weight.stored_on(where), linears[name]), where)
-                stored = _moved(stored, homes[name])
-                bias = None if bias is None else bias.to(device=device, dtype=dtype)
-                module.set_submodule(name, _made_by(mode, weight).make_linear(stored, bias, dtype))
-                done += 1
+        for name, tensors in zip(names, to.carrier.bring(bundles, where), strict=True):
+            progress(done, len(linears))
+            bias = tensors.pop(_BIAS, None)
+            weight = _arrived(found.pop(f"{name}.weight", None), tensors)
+            stored = stored_for(mode, _with_shape(weight.stored_on(where), linears[name]), where)
+            stored = _moved(stored, homes[name])
+            bias = None if bias is None else bias.to(device=device, dtype=dtype)
+            owner, _, own_name = name.rpartition(".")
+            setattr(modules[owner], own_name, _made_by(mode, weight).make_linear(stored, bias, dtype))
+            done += 1
     progress(len(linears), len(linears))
 
 

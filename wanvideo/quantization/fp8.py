@@ -12,6 +12,7 @@ from wanvideo.quantization.stored import StoredWeight
 DTYPES = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
 ROWS_AT_ONCE = 128  # keeps the fp32 copy that quantizing needs far below the weight itself
 ELEMENTS_ON_A_CARD = 8 << 20  # at once: with fewer, starting the kernels takes longer than they do
+FP8_ELEMENTS_ON_A_CARD = 32 << 20  # 128 MB in fp32; a square weight of the 14B model is one piece of work
 
 
 def amax(values: Tensor, *, per_row: bool = False) -> Tensor:
@@ -29,11 +30,13 @@ def divided(values: Tensor, number: float) -> Tensor:
     return values / torch.full((), number, dtype=values.dtype, device=values.device)
 
 
-def rows_at_once(weight: Tensor) -> int:
-    """How many rows of a weight (out, in) are quantized at a time: no value depends on it."""
+def rows_at_once(weight: Tensor, elements: int = ELEMENTS_ON_A_CARD) -> int:
+    """How many rows of a weight (out, in) are quantized at a time: no value depends on it. On a card they
+    have `elements`.
+    """
     if weight.device.type == "cpu":
         return ROWS_AT_ONCE
-    return max(ROWS_AT_ONCE, ELEMENTS_ON_A_CARD // max(1, weight.shape[1]))
+    return max(ROWS_AT_ONCE, elements // max(1, weight.shape[1]))
 
 
 def quantize(weight: Tensor, format: str, *, per_row: bool) -> StoredWeight:
@@ -43,11 +46,13 @@ def quantize(weight: Tensor, format: str, *, per_row: bool) -> StoredWeight:
     size = amax(weight, per_row=per_row)
     scale = torch.where(size > 0, divided(size, largest), 1.0)
     payload = torch.empty(weight.shape, dtype=dtype, device=weight.device)
-    step = rows_at_once(weight)
-    for start in range(0, weight.shape[0], step):
-        rows = slice(start, start + step)
-        scaled = weight[rows].float() / (scale[rows] if per_row else scale)
-        payload[rows] = scaled.clamp_(-largest, largest).to(dtype)  # a cast beyond the maximum gives NaN
+    step = rows_at_once(weight, FP8_ELEMENTS_ON_A_CARD)
+    scales = scale.expand(weight.shape[0], 1)  # not (): the division would be in the dtype of the weight
+    for rows, row_scales, result in zip(
+        weight.split(step), scales.split(step), payload.split(step), strict=True
+    ):
+        scaled = rows / row_scales  # in fp32
+        result.copy_(scaled.clamp_(-largest, largest))  # a cast beyond the maximum gives NaN
     out_features, in_features = weight.shape
     return StoredWeight(
         format=format, tensors={"weight": payload, "weight_scale": scale}, shape=(out_features, in_features)

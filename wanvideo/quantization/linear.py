@@ -125,7 +125,7 @@ def make_linear(
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:
-    return nn.Parameter(tensor.detach(), requires_grad=False)
+    return nn.Parameter(tensor, requires_grad=False)  # which detaches it
 
 
 def _aligned(tensor: Tensor) -> Tensor:
