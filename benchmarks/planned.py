@@ -17,7 +17,7 @@ MODEL = "t2v_14b"
 SIZE, TINY_SIZE = (832, 480, 81), (64, 64, 9)
 
 
-def planned(bench: Bench, *real: str, **asked: Any) -> GenerationPlan:
+def planned(bench: Bench, *real: str, compile: str = COMPILE_OFF, **asked: Any) -> GenerationPlan:
     """Text to video at 832 x 480, 81 frames, in bf16 with exact attention. Files named in `real` have
     weights.
     """
@@ -34,6 +34,6 @@ def planned(bench: Bench, *real: str, **asked: Any) -> GenerationPlan:
         output_dir=str(folder),
         attention=EXACT.name,
         quantization=DENSE,
-        compile=COMPILE_OFF,
+        compile=compile,
     )
     return prepare(request, options, machine=bench.machine)[0]

@@ -21,6 +21,7 @@ from wanvideo.lending import job_models
 from wanvideo.memory_plan import VAE_DECODE
 from wanvideo.model_cache import ModelCache
 from wanvideo.models.vae import decode
+from wanvideo.options import COMPILE_BLOCKS, COMPILE_OFF
 
 LATENTS, TINY_LATENTS = (16, 21, 60, 104), (16, 3, 8, 8)
 LEAST_PSNR = 50.0
@@ -40,7 +41,8 @@ class Decoded:
 @torch.no_grad()
 def _decode(bench: Bench) -> Found:
     bench.forget()
-    plan = planned(bench, "vae")
+    compiles = COMPILE_BLOCKS if device() == "cuda" else COMPILE_OFF
+    plan = planned(bench, "vae", compile=compiles)
     facts = plan.models.vae
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(TINY_LATENTS if bench.quick else LATENTS, generator=generator).to(device())
@@ -57,7 +59,7 @@ def _decode(bench: Bench) -> Found:
         ratio=theirs.ms / ours.ms,
         holds=near >= LEAST_PSNR,
         quality=f"PSNR against fp32: {near:.1f} dB, stock {their_near:.1f} dB",
-        how="as the application decodes"
+        how=f"as the application decodes, {plan.vae_dtype}, compile {compiles}"
         + (f"; peak {peaks[0]:.1f} GiB, stock {peaks[1]:.1f}" if peaks else ""),
     )
 

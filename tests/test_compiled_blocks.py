@@ -101,10 +101,12 @@ def run(made: WanTransformer, size: tuple[int, int, int], *, passes: int = 1) ->
 
 @pytest.mark.parametrize("talk", [False, True], ids=["text", "two speakers"])
 def test_one_graph_for_all_blocks_sizes_passes_and_loans(
-    talk: bool, graphs: Graphs, counting: Callable[..., Any]
+    talk: bool, graphs: Graphs, counting: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = model(talk=talk)
-    expected = [run(made, size, passes=2) for size in SIZES]
+    with monkeypatch.context() as as_if:  # what is written another way for the compiler rounds another way
+        as_if.setattr(torch.compiler, "is_compiling", lambda: True)
+        expected = [run(made, size, passes=2) for size in SIZES]
     for _ in range(2):
         with compiled_blocks(made.blocks, silent, backend=counting, falls_back=False):
             found = [run(made, size, passes=2) for size in SIZES]

@@ -17,7 +17,7 @@ def test_the_sigmoid_form_is_the_tanh_form(dtype: torch.dtype) -> None:
 
 
 def test_compiled_it_is_the_sigmoid_form_and_else_torch_s() -> None:
-    layer = TanhGelu(8, 16)
+    layer = TanhGelu(8, 16, approximate="tanh")
     states = torch.randn(5, 8)
     projected = layer.proj(states)
     graphs: list[torch.fx.GraphModule] = []

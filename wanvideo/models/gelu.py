@@ -10,12 +10,10 @@ CUBIC = 0.044715
 
 
 class TanhGelu(GELU):
-    """A linear and the activation. Compiled, it is written with a sigmoid: a few instructions on a card,
-    where the tanh of its library takes longer than reading and writing the tokens.
+    """A linear and the activation; the class of diffusers' own module, once it is built. Compiled, it is
+    written with a sigmoid: a few instructions on a card, where the tanh of its library takes longer than
+    reading and writing the tokens.
     """
-
-    def __init__(self, dim: int, inner_dim: int) -> None:
-        super().__init__(dim, inner_dim, approximate="tanh")
 
     def gelu(self, gate: Tensor) -> Tensor:
         """(..., inner_dim) -> the same shape; the arithmetic is in fp32."""

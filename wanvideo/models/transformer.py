@@ -99,7 +99,7 @@ class Block(WanTransformerBlock):
         self, *, dim: int, ffn_dim: int, heads: int, eps: float, image: bool, audio: AudioConfig | None
     ) -> None:
         super().__init__(dim, ffn_dim, heads, "rms_norm_across_heads", True, eps, dim if image else None)
-        self.ffn.net[0] = TanhGelu(dim, ffn_dim)
+        self.ffn.net[0].__class__ = TanhGelu
         self.attention: AttentionFunction = exact_attention
         self.rms_norm: RmsNorm = in_fp32
         self.chunk_tokens = 0  # rows that are worked on at a time outside the self-attention; 0 for all
