@@ -16,6 +16,7 @@ from wanvideo.request import OPTION_FIELDS
 from wanvideo.torch_switches import TorchSwitches
 
 TURING = replace(GPU, gpus=(replace(CARD, compute_capability=(7, 5)),))
+PASCAL = replace(GPU, gpus=(replace(CARD, compute_capability=(6, 1)),))
 BLACKWELL = replace(GPU, gpus=(replace(CARD, compute_capability=(12, 0)),))
 NOTHING_ON = TorchSwitches()
 FAST = {"base_precision": "fp16_fast"}
@@ -171,9 +172,20 @@ def test_sage_3_says_where_no_step_is_in_4_bits() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("machine", "runs"),
+    [(GPU, "fp16"), (BLACKWELL, "fp16"), (TURING, "fp16"), (PASCAL, "fp32"), (CPU, "fp32")],
+)
+def test_the_vae_is_in_fp16_where_a_card_is_fast_in_it(machine: Hardware, runs: str) -> None:
+    made = made_on(machine, {})
+    assert made.vae_dtype == made.effective()["vae_precision"] == runs
+    assert not any("vae_precision" in note for note in made.notes)
+    for asked in ("fp16", "fp32"):
+        assert made_on(machine, {"vae_precision": asked}).vae_dtype == asked
+
+
 @pytest.mark.parametrize(("machine", "runs"), [(GPU, "bf16"), (CPU, "bf16"), (TURING, "fp32")])
 def test_the_vae_in_bf16_wants_a_card_that_has_it(machine: Hardware, runs: str) -> None:
     made = made_on(machine, {"vae_precision": "bf16"})
     assert made.vae_dtype == made.effective()["vae_precision"] == runs
     assert any("vae_precision bf16 needs" in note for note in made.notes) == (runs == "fp32")
-    assert made_on(machine, {}).vae_dtype == "fp32"

@@ -10,22 +10,23 @@ from wanvideo.effective_mode import EffectiveMode, StoredFormat, as_stored_mode
 from wanvideo.errors import UserError
 from wanvideo.fallback import AUTO, AUTO_NAMES
 from wanvideo.geometry import SIZE_STEP, latent_frames
-from wanvideo.hardware import Hardware
+from wanvideo.hardware import Gpu, Hardware
 from wanvideo.known_cards import is_assumed
-from wanvideo.options import FP16_FAST, RMS_NORM
+from wanvideo.options import FP16_FAST, RMS_NORM, VAE_AUTO
 from wanvideo.registry import AttentionBackend, AttentionPlace, attention_backends, quantization_modes
 from wanvideo.request import REQUEST_FIELDS, GenerationRequest, RuntimeOptions
 from wanvideo.torch_switches import FP16_ACCUMULATION_SINCE, TorchSwitches, torch_version
 
 TF32_CAPABILITY = (8, 0)  # Ampere brought it
 BF16_CAPABILITY = (8, 0)  # and bf16
-FP32 = "fp32"
+FP16_CAPABILITY = (7, 0)  # Volta multiplies it on tensor cores
+FP32, FP16, BF16 = "fp32", "fp16", "bf16"
 MIXED_TYPES = "gguf"  # the format whose files mix several types of weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecidedOptions:
-    """`dtype` is "bf16", "fp16" or "fp32"; `vae_dtype`, "bf16" or "fp32", that of the VAE. `notes` are
+    """`dtype` is "bf16", "fp16" or "fp32", and so is `vae_dtype`, that of the VAE. `notes` are
     sentences without a full stop.
     """
 
@@ -80,12 +81,8 @@ def decide_options(
     notes += about_cards(options, machine)
     notes += _about_attention(options, backend, place)
     notes += _about_fusing(options, mode, stored)
-    vae_dtype = options.vae_precision
-    if vae_dtype != FP32 and card is not None and card.compute_capability < BF16_CAPABILITY:
-        vae_dtype = FP32
-        notes.append(
-            f"vae_precision {options.vae_precision} needs compute capability 8.0 or higher; {FP32} runs"
-        )
+    vae_dtype, remarks = _vae_precision(options.vae_precision, card)
+    notes += remarks
     switches = TorchSwitches(
         fp16_accumulation=sums_in_fp16,
         tf32=options.use_tf32 and has_tf32,
@@ -121,10 +118,22 @@ def _precision(asked: str, strict: bool, machine: Hardware) -> tuple[str, bool, 
         return asked, False, []
     reason = _no_fp16_sums(machine)
     if reason is None:
-        return "fp16", True, []
+        return FP16, True, []
     if strict:
         raise UserError(f"base_precision {asked} can't run here: {reason}", fix="Choose fp16 or auto.")
-    return "fp16", False, [f"{asked}: {reason}; it runs as fp16"]
+    return FP16, False, [f"{asked}: {reason}; it runs as fp16"]
+
+
+def _vae_precision(asked: str, card: Gpu | None) -> tuple[str, list[str]]:
+    """(dtype, notes). fp16 has eight times the precision of bf16; where its range is too small, what was
+    decoded is no number, and `quality` sees to it.
+    """
+    if asked == VAE_AUTO:
+        multiplies = card is not None and card.compute_capability >= FP16_CAPABILITY
+        return FP16 if multiplies else FP32, []
+    if asked == BF16 and card is not None and card.compute_capability < BF16_CAPABILITY:
+        return FP32, [f"vae_precision {asked} needs compute capability 8.0 or higher; {FP32} runs"]
+    return asked, []
 
 
 def _no_fp16_sums(machine: Hardware) -> str | None:

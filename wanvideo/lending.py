@@ -3,8 +3,9 @@
 import logging
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from wanvideo.checkpoint.inspect import CheckpointFacts
 from wanvideo.checkpoint.lora_model import wear_loras
 from wanvideo.checkpoint.quantized_linears import Home
 from wanvideo.checkpoint.requantized import denser_copy
-from wanvideo.compiled_blocks import compiled_blocks
+from wanvideo.compiled_blocks import compiled_blocks, compiled_rows
 from wanvideo.effective_mode import as_stored_mode
 from wanvideo.loan import Loan, ModelKey, Room, model_key
 from wanvideo.memory_plan import (
@@ -61,9 +62,9 @@ class JobModels:
     `quantization` is the mode that runs, on its `own_cores` or without them; `as_stored` keeps fp8 weights
     under a 4-bit one; `joins_projections` makes one linear of query, key and value. How the model is dressed
     for the job changes no weight: `rms_norm` is a row of `RMS_NORMS`, `checks_layout` checks tensors and
-    `compiles` compiles the blocks while the model is lent. `memory` tells where weights wait; `working` how
-    many bytes each piece of work takes on the card beside them. `say` is told how far loading is, and may
-    raise to stop it.
+    `compiles` compiles blocks, or the VAE's work on rows, while they are lent. `memory` tells where weights
+    wait; `working` how many bytes each piece of work takes on the card beside them. `say` is told how far
+    loading is, and may raise to stop it.
     """
 
     files: ModelSet
@@ -141,16 +142,14 @@ class JobModels:
         """The tokenizer that belongs to the text encoder's file."""
         return load.load_tokenizer(self.files.tokenizer)
 
-    def vae(self, work: str = VAE_ENCODE) -> "AbstractContextManager[AutoencoderKLWan]":
-        """The VAE for `work`: VAE_ENCODE or VAE_DECODE; in fp32 as the official talk code has it, if the job
-        does not say otherwise.
-        """
-        facts, dtype = self.files.vae, self.vae_dtype
-
-        def build() -> "Residence[AutoencoderKLWan]":
-            return self._here(load.load_vae(facts, dtype=dtype, device=self.device))
-
-        return self._lend(work, facts, dtype, build)
+    @contextmanager
+    def vae(self, work: str = VAE_ENCODE) -> Iterator["AutoencoderKLWan"]:
+        """The VAE for `work`: VAE_ENCODE or VAE_DECODE."""
+        facts, dtype, device = self.files.vae, self.vae_dtype, self.device
+        build = partial(load.load_vae, facts, dtype=dtype, device=device)
+        lent = self._lend(work, facts, dtype, lambda: self._here(build()))
+        with lent as model, compiled_rows(model, self.say) if self.compiles else nullcontext():
+            yield model
 
     def image_encoder(self) -> "AbstractContextManager[CLIPVisionModel]":
         """CLIP's vision tower; fp16 on a card, as the official code has it."""

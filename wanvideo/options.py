@@ -8,6 +8,7 @@ AS_STORED = "as_stored"  # of requantize
 FP16_FAST = "fp16_fast"  # of base_precision
 RMS_NORM = "default"  # of rms_norm_function
 OFFLOAD_DEVICE = "offload_device"  # of load_device
+VAE_AUTO = "auto"  # of vae_precision
 COMPILE_AUTO, COMPILE_OFF, COMPILE_BLOCKS = "auto", "off", "blocks"  # of compile
 NO_STEP_CACHE = "off"  # of step_cache
 
@@ -28,10 +29,11 @@ class RuntimeOptions:
     )
     vae_precision: str = row(
         "choice",
-        "fp32",
+        VAE_AUTO,
         "VAE precision",
-        "bf16: half the memory and less time for encoding and decoding, nearly the same picture",
-        choices=("fp32", "bf16"),
+        "fp16, bf16: half the memory and less time for encoding and decoding; fp16 is nearer to fp32; auto: "
+        "fp16 on a card, fp32 on a CPU",
+        choices=(VAE_AUTO, "fp32", "fp16", "bf16"),
     )
     quantization: str = row(
         "name", "auto", "Quantization", "how the big weights are stored", flag="--quantization"

@@ -23,7 +23,7 @@ from wanvideo.finished_file import (
     with_passes_of,
     with_way,
 )
-from wanvideo.lending import JobModels, job_models
+from wanvideo.lending import DTYPES, JobModels, job_models
 from wanvideo.media.pictures import fit_picture
 from wanvideo.media.segments import JobFolder
 from wanvideo.memory.kept import record_compiling, record_job
@@ -31,7 +31,7 @@ from wanvideo.memory_plan import VAE_DECODE
 from wanvideo.model_cache import ModelCache
 from wanvideo.models.vae import decode_pieces
 from wanvideo.plan import GenerationPlan
-from wanvideo.quality.again import with_exact_attention
+from wanvideo.quality.again import tried_again
 from wanvideo.quality.guard import BrokenOutput
 from wanvideo.quality.report import QualityReport
 from wanvideo.request import ignore_progress
@@ -125,26 +125,43 @@ def _make_window(
     """One window, onto the disk; returns the plan that holds from here on. Raises UserError when what comes
     out is no video.
     """
+    latents: Tensor | None = None
+    before = folder.load_state(window.index - 1) if window.index else _carried_over(plan, window)
     while True:
         try:
-            _try_window(plan, window, inputs, folder, attempts)
+            if latents is None:
+                latents = _denoised(plan, window, inputs, before.get(MOTION), attempts)
+            _decode(latents, plan, window, inputs, (folder, before), attempts)
             return plan
         except BrokenOutput as broken:
-            plan = with_exact_attention(plan, window.index, broken)
+            again = tried_again(plan, window.index, broken)
+        if again.attention != plan.attention:
+            latents = None
+        plan = again
+        attempts.models = replace(attempts.models, vae_dtype=DTYPES[plan.vae_dtype])
         attempts.clock.say(plan.notes[-1])
         log.warning("%s", plan.notes[-1])
 
 
-def _try_window(
-    plan: GenerationPlan, window: Window, inputs: JobInputs, folder: JobFolder, attempts: Attempts
-) -> None:
-    clock = attempts.clock
-    clock.enter("condition")
-    before = folder.load_state(window.index - 1) if window.index else _carried_over(plan, window)
-    motion = before.get(MOTION)
+def _denoised(
+    plan: GenerationPlan, window: Window, inputs: JobInputs, motion: Tensor | None, attempts: Attempts
+) -> Tensor:
+    attempts.clock.enter("condition")
     conditions = attempts.make(lambda models: window_conditions(plan, window, inputs, motion, models))
-    clock.enter("denoise")
-    latents = attempts.make(lambda _: denoise_window(plan, window, inputs, conditions, attempts))
+    attempts.clock.enter("denoise")
+    return attempts.make(lambda _: denoise_window(plan, window, inputs, conditions, attempts))
+
+
+def _decode(
+    latents: Tensor,
+    plan: GenerationPlan,
+    window: Window,
+    inputs: JobInputs,
+    disk: tuple[JobFolder, dict[str, Tensor]],
+    attempts: Attempts,
+) -> None:
+    """`disk`: where windows go, and the state of the one before."""
+    (folder, before), clock = disk, attempts.clock
 
     def decode(models: JobModels) -> None:
         clock.enter("decode")

@@ -11,7 +11,7 @@ from wanvideo.media.pictures import to_frames
 from wanvideo.media.segments import Frames
 from wanvideo.plan import GenerationPlan
 from wanvideo.quality.frames import QUALITY, FrameWatch, is_flat, with_window
-from wanvideo.quality.guard import NAN, BrokenOutput
+from wanvideo.quality.guard import DECODED, NAN, BrokenOutput
 from wanvideo.stage_clock import StageClock
 from wanvideo.windows import Window
 
@@ -59,7 +59,7 @@ class DecodedWindow:
                 yield to_frames(new)
         fault = self._watch.fault()
         if fault and (fault == NAN or not self._may_be_flat()):
-            raise BrokenOutput(fault, "after decoding")
+            raise BrokenOutput(fault, DECODED)
         self._clock.enter("save")
 
     def state(self) -> dict[str, Tensor]:

@@ -91,10 +91,11 @@ def test_text_encoder_and_clip() -> None:
     assert half.vae_width == 1
 
 
-def test_a_vae_in_bf16_takes_half() -> None:
-    full, half = (model_sizes(models("talk"), AS_STORED, False, "bf16", dtype) for dtype in ("fp32", "bf16"))
+@pytest.mark.parametrize("narrow", ["bf16", "fp16"])
+def test_a_vae_in_half_precision_takes_half(narrow: str) -> None:
+    full, half = (model_sizes(models("talk"), AS_STORED, False, "bf16", dtype) for dtype in ("fp32", narrow))
     assert half.vae == full.vae / 2
-    made = [planned("talk", card(80), {"vae_precision": dtype}) for dtype in ("fp32", "bf16")]
+    made = [planned("talk", card(80), {"vae_precision": dtype}) for dtype in ("fp32", narrow)]
     sizes = [one.forecast.working[VAE_DECODE] for one in made]
     assert 0.5 < sizes[1] / sizes[0] < 0.7  # the frames that it gives stay in fp32
     seconds = [one.forecast.stages["decode"].seconds for one in made]

@@ -22,8 +22,8 @@ from wanvideo.media.frames import read_frames
 from wanvideo.model_cache import ModelCache
 from wanvideo.pipeline import GenerationResult, generate
 from wanvideo.plan import GenerationPlan
-from wanvideo.quality.again import with_exact_attention
-from wanvideo.quality.guard import BrokenOutput
+from wanvideo.quality.again import tried_again, with_exact_attention
+from wanvideo.quality.guard import DECODED, NAN, BrokenOutput
 from wanvideo.registry import (
     AttentionBackend,
     AttentionFunction,
@@ -36,6 +36,7 @@ from wanvideo.request import ProgressEvent
 TALK = {"task": "talk", "image": "picture.png", "prompt": "a person", "num_frames": 17}
 STEPS, WINDOWS = 4, 3
 EXACT = next(name for name, row in attention_backends().items() if row.fallback is None)
+SUSPECT = next(name for name, row in attention_backends().items() if row.fallback is not None)
 BROKEN = BrokenOutput("NaN", "in step 1")
 
 
@@ -171,14 +172,59 @@ def test_a_plain_picture_may_give_a_plain_video(home: Path, monkeypatch: pytest.
         generate(plan_of(home, task="image_to_video", image="plain.png", seed=7), ModelCache())
 
 
-def plain_decoder(monkeypatch: pytest.MonkeyPatch, colour: float, plain: set[int]) -> list[int]:
-    """The VAE's calls of these numbers give frames of one colour. Returns a list with an item per call."""
+def test_what_leaves_the_range_of_fp16_is_decoded_again_in_fp32(
+    home: Path,  # noqa: F811
+    undisturbed: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The window's denoising is kept, and all after it are decoded in fp32 at once."""
+    steps: Counter[int] = Counter()
+    said, dtypes = list[str](), list[torch.dtype]()
+    calls = plain_decoder(monkeypatch, float("nan"), {1}, dtypes)
+
+    def listen(event: ProgressEvent) -> None:
+        steps[event.window] += bool(event.step)
+        said.extend([event.message] if event.message else [])
+
+    asked = plan_of(home, **TALK, num_inference_steps=STEPS)
+    result = generate(replace(asked, vae_dtype="fp16"), ModelCache(), listen)
+    assert len(calls) == WINDOWS + 1
+    assert dtypes == [torch.float16] * 2 + [torch.float32] * (WINDOWS - 1)
+    assert steps == dict.fromkeys(range(WINDOWS), STEPS)
+    assert result.plan.vae_dtype == result.plan.effective()["vae_precision"] == "fp32"
+    notes = [note for note in result.plan.notes if "the VAE in fp16 made NaN after decoding" in note]
+    assert len(notes) == 1 and notes[0] in said
+    assert "of window 2: this window is decoded again, and all after it, in fp32" in notes[0]
+    assert np.abs(frames(result).astype(int) - undisturbed.astype(int)).mean() < 8, "it is the same video"
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+def test_only_numbers_that_are_none_and_only_in_fp16_speak_against_the_vae(home: Path, dtype: str) -> None:  # noqa: F811
+    plan = replace(spoilt_plan(home), attention=SUSPECT, vae_dtype=dtype)
+    for broken, is_vae in (
+        (BrokenOutput(NAN, DECODED), dtype == "fp16"),
+        (BrokenOutput("black pictures", DECODED), False),
+        (BROKEN, False),
+    ):
+        again = tried_again(plan, 0, broken)
+        assert again.vae_dtype == ("fp32" if is_vae else dtype)
+        assert again.attention == (SUSPECT if is_vae else EXACT)
+
+
+def plain_decoder(
+    monkeypatch: pytest.MonkeyPatch, colour: float, plain: set[int], dtypes: list[torch.dtype] | None = None
+) -> list[int]:
+    """The VAE's calls of these numbers give frames of one colour. Returns a list with an item per call; in
+    `dtypes` goes that of the VAE.
+    """
     from wanvideo import pipeline
 
     real, calls = pipeline.decode_pieces, []
 
     def decode(*given: Any) -> Iterator[Tensor]:
         calls.append(len(calls))
+        if dtypes is not None:
+            dtypes.append(given[0].dtype)
         is_plain = calls[-1] in plain
         for piece in real(*given):
             yield torch.full_like(piece, colour) if is_plain else piece

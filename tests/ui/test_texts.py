@@ -42,7 +42,7 @@ MADE = (
     *("queue_", "workflow_", "list_", "negative_"),
 )
 DTYPES = {f"base_precision_{name}" for name in ("bf16", "fp16", "fp16_fast", "fp32")}
-DTYPES |= {"vae_precision_fp32", "vae_precision_bf16"}
+DTYPES |= {f"vae_precision_{name}" for name in ("bf16", "fp16", "fp32")}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 WORD = re.compile(r"[A-Za-z]{2,}")
 RUN = re.compile(r"(?:\b[a-z]{2,} ){3}[a-z]{2,}")  # four English words

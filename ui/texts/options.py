@@ -12,6 +12,7 @@ ENGLISH: Mapping[str, str] = {
     "compile_off": "Off",
     "compile_blocks": "The model's blocks",
     "base_precision_auto": "Automatic",
+    "vae_precision_auto": "Automatic",
     "requantize_auto": "Automatic",
     "requantize_as_stored": "As stored",
     "per_block_mean_auto": "Automatic",
@@ -79,7 +80,9 @@ CHINESE: Mapping[str, str] = {
     "label_vae_tiling": "VAE 分块",
     "help_vae_tiling": "VAE 逐块处理画面：更省显存，但更慢；自动：显存不足时开启",
     "label_vae_precision": "VAE 精度",
-    "help_vae_precision": "bf16：编码和解码只占一半显存，用时更短，画面几乎相同",
+    "help_vae_precision": (
+        "fp16、bf16：编码和解码只占一半显存，用时更短；fp16 更接近 fp32；自动：显卡上用 fp16，CPU 上用 fp32"
+    ),
     "label_force_offload": "卸载扩散模型",
     "help_force_offload": "VAE 解码前扩散模型离开显卡",
     "label_debug_mode": "块计时",
@@ -101,6 +104,7 @@ CHINESE: Mapping[str, str] = {
     "compile_off": "关闭",
     "compile_blocks": "编译",
     "base_precision_auto": "自动",
+    "vae_precision_auto": "自动",
     "requantize_auto": "自动",
     "requantize_as_stored": "保持原样",
     "per_block_mean_auto": "自动",

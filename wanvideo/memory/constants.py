@@ -45,7 +45,7 @@ ENCODE_RESERVED, DECODE_RESERVED = 1.35, 1.15
 # Of the decoder's bytes, what PyTorch keeps beside them in freed pieces that no later tensor fits into: 0.4
 # to 1.4 GiB in whole jobs on an H200, less where the card is full.
 DECODE_KEPT = 0.2
-HALF_VAE_BYTES, HALF_VAE_TIME = 0.53, 0.66  # of a VAE in bf16, beside the same in fp32; on an H200
+HALF_VAE_BYTES, HALF_VAE_TIME = 0.53, 0.66  # of a VAE in two bytes, beside the same in fp32; on an H200
 PIECE_BYTES_PER_PIXEL = 4 * 3 * 4 * 3  # four frames in fp32, with the colours before and after matching
 DECODE_FLOPS_PER_PIXEL = 8.62e6  # for a pixel of each frame; counted by torch's FlopCounterMode
 ENCODE_FLOPS_PER_PIXEL = 5.14e6

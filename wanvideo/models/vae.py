@@ -11,7 +11,9 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor, nn
 
+from wanvideo.errors import UserError
 from wanvideo.geometry import FRAME_STEP, latent_frames
+from wanvideo.models.vae_blocks import channels_last
 from wanvideo.models.vae_tiles import CELL, Tile, tile_grid
 
 
@@ -21,7 +23,7 @@ def encode(vae: AutoencoderKLWan, video: Tensor, tile: int = 0) -> Tensor:
 
     The mode of the posterior, (mean - latents_mean) / latents_std, as the official code encodes. The video
     may stay on the host. `tile`: edge in pixels of tiles that are encoded one after the other and blended,
-    see `tile_grid`; 0 is the whole.
+    see `tile_grid`; 0 is the whole. Raises UserError where fp16 is too small for what the network makes.
     """
     mean, std = _statistics(vae)
     frames, height, width = video.shape[1:]
@@ -31,6 +33,8 @@ def encode(vae: AutoencoderKLWan, video: Tensor, tile: int = 0) -> Tensor:
         pixels, cells = _cut(video, part, CELL), _cut(blended, part)
         cells += _encode_all(vae, pixels) * _shares(part).to(vae.device)
     latents: Tensor = (blended - mean) / std
+    if vae.dtype == torch.float16 and not latents.isfinite().all():
+        raise UserError("the VAE can't encode this picture in fp16", fix="Set vae_precision to fp32.")
     return latents
 
 
@@ -112,17 +116,15 @@ def _empty_cache(network: nn.Module) -> list[Tensor | str | None]:
 def use_fast_cpu_convolution(vae: AutoencoderKLWan) -> AutoencoderKLWan:
     """Let the 3D convolutions use oneDNN for fp32 inference on a CPU, about twice as fast as torch's choice,
     and keep weights there with their channels last, which makes decoding 1.6 and encoding 2 times as fast
-    again: what goes through the network takes over their layout.
+    again.
 
     Anything else (another device or dtype, gradients) still takes torch's own way.
     """
     for module in vae.modules():
         if type(module) is WanCausalConv3d:
             module.__class__ = OneDnnCausalConv3d
-        if isinstance(module, nn.Conv2d | nn.Conv3d) and module.weight.device.type == "cpu":
-            layout = torch.channels_last if isinstance(module, nn.Conv2d) else torch.channels_last_3d
-            module.weight.data = module.weight.data.contiguous(memory_format=layout)
-    return vae
+    on_host = next(vae.parameters()).device.type == "cpu"
+    return channels_last(vae) if on_host else vae
 
 
 class OneDnnCausalConv3d(WanCausalConv3d):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 NAN = "NaN"  # the one fault that no source picture excuses
+DECODED = "after decoding"  # the one place that is the VAE's
 LEAST_SPREAD = 1e-3  # of some channel of normalised latents; those of a picture spread by about 1
 
 

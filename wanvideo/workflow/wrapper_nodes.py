@@ -25,8 +25,8 @@ COMPILING = "blocks are compiled by inductor, for every size"
 CACHING = "a step cache works on all steps but the first and the last"
 
 
-_VAE_TYPES = {name: name for name in ("bf16", "fp32")}
-_VAE_TOLD = "the VAE runs in bf16 or fp32 here"
+_VAE_TYPES = {name: name for name in ("bf16", "fp16", "fp32")}
+_VAE_TOLD = "the VAE runs in bf16, fp16 or fp32 here"
 _SPEECH_ENCODER = (other("base_precision", TEXT, ENCODER), other("load_device", TEXT, LEAVES))
 _LOADERS = (
     NodeRow(
