@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType
 
-from benchmarks.forwards import EXACT, as_compiled, our_call
+from benchmarks.forwards import DENSE, EXACT_KINDS, as_compiled, our_call
 from benchmarks.measuring import device, milliseconds, phase, reset_peak, wait
 from benchmarks.modes import _inputs
-from benchmarks.quickest_attention import middle_place
+from benchmarks.quickest_attention import DENSE_KINDS, middle_place, quickest
 from benchmarks.random_model import TINY, WAN_14B, build
 from benchmarks.report import Report, Row
 from wanvideo.hardware import Hardware
 from wanvideo.registry import quantization_modes
 
 VARIANTS = (
-    ("disabled", "compiled"),
+    (DENSE, "compiled"),
     ("fp8_e4m3fn_scaled_fast", "compiled"),
-    ("disabled", "eager"),
+    (DENSE, "eager"),
 )
 FUSED, ATTENTION, PRODUCTS, COPIES, REST = (
     "fused by the compiler",
@@ -34,7 +34,7 @@ FUSED, ATTENTION, PRODUCTS, COPIES, REST = (
 # Pieces of names, in this order: a fused kernel bears the names of all it stands for, and of its neighbours.
 KINDS = {
     FUSED: ("triton_poi_", "triton_red_", "triton_per_"),
-    ATTENTION: ("flash", "fmha", "sdpa", "attention", "cudnn_generated"),
+    ATTENTION: ("flash", "fmha", "sdpa", "attention", "cudnn_generated", "qk_int"),
     PRODUCTS: ("gemm", "nvjet", "cutlass", "cublas", "mm", "linear"),
     COPIES: ("memcpy", "memset", "copy_", "aten::copy"),
 }
@@ -58,22 +58,22 @@ class Spent:
         return next((kind for kind, pieces in KINDS.items() if any(piece in name for piece in pieces)), REST)
 
 
-def run(report: Report, machine: Hardware, *, quick: bool, only: list[str]) -> None:  # noqa: ARG001 - a part
+def run(report: Report, machine: Hardware, *, quick: bool, only: list[str]) -> None:
     """For each variant a row of each kind, and of each of the longest kernels. `only`: modes, or "eager" or
     "compiled".
     """
     for mode, how in VARIANTS:
         key = {"mode": mode, "how": how}
         if (not only or {mode, how} & set(only)) and not report.has(key):
-            _measure(report, key, quick=quick)
+            _measure(report, key, machine, quick=quick)
 
 
-def _measure(report: Report, key: Row, *, quick: bool) -> None:
+def _measure(report: Report, key: Row, machine: Hardware, *, quick: bool) -> None:
     whole, kernels = 0.0, list[Spent]()
 
     def measured() -> Row:
         nonlocal whole, kernels
-        whole, kernels = profile_forward(**key, quick=quick)
+        whole, kernels = profile_forward(**key, machine=machine, quick=quick)
         return {
             "kernel": "a forward pass, not traced",
             "ms": whole,
@@ -90,14 +90,17 @@ def _measure(report: Report, key: Row, *, quick: bool) -> None:
 
 
 @torch.no_grad()
-def profile_forward(mode: str, how: str, *, quick: bool) -> tuple[float, list[Spent]]:
-    """Milliseconds of a forward pass without a profiler, and the kernels of another one with it."""
+def profile_forward(mode: str, how: str, machine: Hardware, *, quick: bool) -> tuple[float, list[Spent]]:
+    """Milliseconds of a forward pass without a profiler, and the kernels of another one with it. Dense
+    weights with the quickest exact attention, others with the quickest of all.
+    """
     reset_peak()
     size = TINY if quick else WAN_14B
     with phase(f"building the model ({mode}, {how})"):
         model, _ = build(size, quantization_modes()[mode])
     latents, prompt = _inputs(size)
-    attend = EXACT.load(middle_place(latents))
+    kinds = EXACT_KINDS if mode == DENSE else DENSE_KINDS
+    attend = quickest(machine, size, latents, only_required=False, kinds=kinds).attend
     model.set_attention(lambda _: attend, middle_place(latents))
     call = our_call(model, latents, prompt)
     with as_compiled(model) if how == "compiled" else nullcontext():

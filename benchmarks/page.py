@@ -267,19 +267,22 @@ def _without_figures(row: Row) -> str:
 
 
 def write_page(page: Path, folder: Path) -> None:
-    """Put the tables of the folder's JSON files into the page; a part without a file keeps its table."""
+    """Put the tables of the folder's JSON files into the page; a part without a file keeps its table. A part
+    that ran several times has PART_*.json beside PART.json: a table each, in the order of their names.
+    """
     text = page.read_text(encoding="utf-8")
     for part in TABLES:
-        file = folder / f"{part}.json"
-        if file.exists():
-            text = _replaced(text, part, read_report(file))
+        files = [*folder.glob(f"{part}.json"), *sorted(folder.glob(f"{part}_*.json"))]
+        if files:
+            text = _replaced(text, part, [read_report(file) for file in files])
     page.write_text(text, encoding="utf-8")
 
 
-def _replaced(text: str, part: str, report: Row) -> str:
+def _replaced(text: str, part: str, reports: list[Row]) -> str:
     begin, end = (f"<!-- {part}: {edge} -->" for edge in ("begin", "end"))
     before, after = text.partition(begin)[0], text.partition(end)[2]
-    return f"{before}{begin}\n\n{_told(report)}\n\n{table(part, report['rows'])}\n\n{end}{after}"
+    runs = "\n\n".join(f"{_told(report)}\n\n{table(part, report['rows'])}" for report in reports)
+    return f"{before}{begin}\n\n{runs}\n\n{end}{after}"
 
 
 def _told(report: Row) -> str:

@@ -20,6 +20,7 @@ from benchmarks.random_model import TINY, WAN_14B, build
 from benchmarks.random_sizes import ENCODERS
 from benchmarks.report import Report, Row
 from wanvideo.checkpoint.catalog import ModelSet, resolve_models
+from wanvideo.decided_options import FP16
 from wanvideo.geometry import latent_frames
 from wanvideo.hardware import Hardware
 from wanvideo.known_cards import assumed
@@ -69,7 +70,7 @@ class Peaks:
         width, height = size
         return Job(
             work=Work(frames=frames, height=height, width=width),
-            sizes=model_sizes(self._models, quantization_modes()[mode], own_cores=False, dtype="bf16"),
+            sizes=model_sizes(self._models, quantization_modes()[mode], False, "bf16", FP16),
             backend=EXACT,
         )
 

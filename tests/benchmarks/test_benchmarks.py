@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ def test_page_keeps_what_no_file_tells_and_can_be_written_again(tmp_path: Path) 
     for _ in range(2):
         write_page(page, tmp_path)
         assert page.read_text("utf-8").count("- one: none") == 1
+    shutil.copy(tmp_path / "modes.json", tmp_path / "modes_2.json")  # another run of the same part
+    write_page(page, tmp_path)
+    assert page.read_text("utf-8").count("- one: none") == 2
     assert (
         before.partition("<!-- modes: begin -->")[0] == page.read_text("utf-8").partition("<!-- modes: b")[0]
     )
