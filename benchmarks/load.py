@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.load_parts import PARTS, only_part
 from benchmarks.measuring import HostPeak, device, milliseconds, peak_gib, phase, reset_peak, wait
 from benchmarks.random_files import DENSE, write_files
 from benchmarks.random_sizes import PUBLISHED_FILES
@@ -24,13 +25,16 @@ REPEATS = 3
 BUFFER_BYTES, TINY_BUFFER_BYTES = 2 << 30, 1 << 20
 PIECE_BYTES = 32 << 20
 MODEL, ENCODER = "t2v_14b", "text_encoder"
-MODES = (DENSE, "fp8_e4m3fn_scaled", "fp4_scaled")
+SCALED = "fp8_e4m3fn_scaled"
+MODES = (DENSE, SCALED, "fp4_scaled")
 COPIES = "copies"
 READ_BY = (8, 16)  # threads; which of them read fastest depends on the machine
 
 
 def run(report: Report, machine: Hardware, *, quick: bool, only: list[str]) -> None:  # noqa: ARG001 - a part
-    """A row for the rates, one for each mode of the transformer, one for the text encoder."""
+    """A row for the rates, one for each mode of the transformer, one for the text encoder; on a card one for
+    each part of a load alone.
+    """
     size = TINY_BUFFER_BYTES if quick else BUFFER_BYTES
 
     def file(what: str) -> Path:
@@ -52,6 +56,9 @@ def _loads() -> Iterator[tuple[str, str, Callable[[CheckpointFacts], nn.Module]]
     for mode in MODES:
         yield MODEL, mode, partial(load_transformer, mode=quantization_modes()[mode], device=device())
     yield ENCODER, DENSE, partial(load_text_encoder, device=device())
+    for part in PARTS if device() == "cuda" else ():
+        whole = partial(load_transformer, mode=quantization_modes()[SCALED], device=device())
+        yield MODEL, f"{SCALED}, {part}", only_part(part, whole)
 
 
 def _measure(load: Callable[[CheckpointFacts], nn.Module], file: Callable[[], Path], rates: Row) -> Row:
