@@ -35,7 +35,8 @@ def tried(mode: str, backend: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str,
 @pytest.mark.parametrize("mode", ["disabled", "fp8_e4m3fn_scaled_fast"])
 def test_a_right_compiler_is_found_right(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = tried(mode, plain, monkeypatch)
-    assert found.pop("fault") == "" and found["exact_error"] == pytest.approx(found["plain_error"])
+    # In fp32 nothing but the rounding of what is written another way for the compiler.
+    assert found.pop("fault") == "" and found["exact_error"] == pytest.approx(found["plain_error"], abs=1e-6)
     assert found["error"] < 1e-5 and found["milliseconds"] > 0 and found["compile_seconds"] > 0
     CompileProof(name=mode, usable=True, versions={}, **found)
 
