@@ -128,11 +128,15 @@ def _fp8_product(
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@cache
 def takes_row_scales(device: torch.device) -> bool:
     """Whether that card multiplies fp8 with a scale for each row and column: it is tried, once. cuBLASLt
     refuses it on sm 12.0.
     """
+    return _has_multiplied(device)  # the compiler would look through a cache, and try with no card at all
+
+
+@cache
+def _has_multiplied(device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     ones = torch.ones(32, 32, device=device).to(torch.float8_e4m3fn)
