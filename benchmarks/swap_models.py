@@ -18,7 +18,8 @@ from benchmarks.random_sizes import transformer
 from wanvideo.checkpoint.lora import LoraUse, inspect_lora
 from wanvideo.checkpoint.lora_model import wear_loras
 from wanvideo.models.audio_projection import AudioConfig
-from wanvideo.models.transformer import AudioContext, Context, WanTransformer
+from wanvideo.models.passes import AudioContext, Context
+from wanvideo.models.transformer import WanTransformer
 from wanvideo.quantization.which import is_quantized_linear
 from wanvideo.registry import QuantizationMode
 

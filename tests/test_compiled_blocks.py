@@ -5,7 +5,6 @@ once, as it takes its time.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 import torch._dynamo.utils
 from torch import Tensor
 
+from tests.counting_backend import CountingBackend
 from tests.quantization.weights import relative_error
 from tests.tiny_models import TEXT_DIM, write_tiny_models
 from wanvideo.cache_folder import cache_folder
@@ -24,9 +24,10 @@ from wanvideo.lending import JobModels
 from wanvideo.memory_plan import SwapPlan
 from wanvideo.model_cache import ModelCache
 from wanvideo.models.audio_projection import AudioConfig
+from wanvideo.models.passes import AudioContext, Pass
 from wanvideo.models.precision import keeps_fp32
 from wanvideo.models.speaker_map import SpeakerRegions
-from wanvideo.models.transformer import AudioContext, Pass, WanTransformer
+from wanvideo.models.transformer import WanTransformer
 from wanvideo.placement.residence import Residence
 from wanvideo.quantization.linear import BranchedLinear
 from wanvideo.registry import quantization_modes
@@ -34,7 +35,6 @@ from wanvideo.registry import quantization_modes
 BLOCKS = 6
 SIZES = ((3, 8, 8), (3, 8, 12), (5, 10, 12), (2, 6, 8))  # of latents: frames, height, width
 AUDIO = AudioConfig(layers=2, channels=64, intermediate_dim=16, context_tokens=4, output_dim=32)
-Graphs = list[torch.fx.GraphModule]
 
 
 @pytest.fixture(autouse=True)
@@ -46,19 +46,8 @@ def _fresh() -> Any:
 
 
 @pytest.fixture
-def graphs() -> Graphs:
-    return []
-
-
-@pytest.fixture
-def counting(graphs: Graphs) -> Callable[..., Any]:
-    """A backend that runs the graph as it is."""
-
-    def backend(graph: torch.fx.GraphModule, _: object) -> Any:
-        graphs.append(graph)
-        return graph.forward
-
-    return backend
+def counting() -> CountingBackend:
+    return CountingBackend()
 
 
 def silent(_: str) -> None:
@@ -101,7 +90,7 @@ def run(made: WanTransformer, size: tuple[int, int, int], *, passes: int = 1) ->
 
 @pytest.mark.parametrize("talk", [False, True], ids=["text", "two speakers"])
 def test_one_graph_for_all_blocks_sizes_passes_and_loans(
-    talk: bool, graphs: Graphs, counting: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    talk: bool, counting: CountingBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = model(talk=talk)
     with monkeypatch.context() as as_if:  # what is written another way for the compiler rounds another way
@@ -113,10 +102,10 @@ def test_one_graph_for_all_blocks_sizes_passes_and_loans(
         assert all("forward" not in vars(block) for block in made.blocks)
         for ours, plain in zip(found, expected, strict=True):
             assert all(torch.equal(*pair) for pair in zip(ours, plain, strict=True))
-    assert len(graphs) == 1
+    assert len(counting.graphs) == 1
 
 
-def test_each_compilation_is_timed_and_what_is_compiled_already_is_none(counting: Callable[..., Any]) -> None:
+def test_each_compilation_is_timed_and_what_is_compiled_already_is_none(counting: CountingBackend) -> None:
     made, spent, after = model(), list[float](), list[float]()
     begun = time.perf_counter()
     with compilations_timed(spent.append), compiled_blocks(made.blocks, silent, backend=counting):
@@ -130,7 +119,7 @@ def test_each_compilation_is_timed_and_what_is_compiled_already_is_none(counting
     assert after and len(spent) == count, "nobody listens any more"
 
 
-def test_chunks_of_every_number_have_the_same_graphs(graphs: Graphs, counting: Callable[..., Any]) -> None:
+def test_chunks_of_every_number_have_the_same_graphs(counting: CountingBackend) -> None:
     """Of each function of rows one, not one for each chunk; another size asks for hardly any more."""
     made = model(blocks=3)
     expected = [run(made, size)[0] for size in SIZES]
@@ -139,14 +128,14 @@ def test_chunks_of_every_number_have_the_same_graphs(graphs: Graphs, counting: C
     with compiled_blocks(made.blocks, silent, backend=counting, falls_back=False):
         for size, plain in zip(SIZES, expected, strict=True):
             torch.testing.assert_close(run(made, size)[0], plain, rtol=1e-5, atol=1e-5)
-            counts.append(len(graphs))
+            counts.append(len(counting.graphs))
     assert counts[0] <= 20 and counts[-1] <= counts[0] + 4 and counts[2] == counts[1]
-    assert max(len(graph.graph.nodes) for graph in graphs) < 100
+    assert max(len(graph.graph.nodes) for graph in counting.graphs) < 100
 
 
 @pytest.mark.parametrize("mode", quantization_modes())
 def test_every_mode_is_one_graph_and_swaps(
-    mode: str, tmp_path_factory: pytest.TempPathFactory, graphs: Graphs, counting: Callable[..., Any]
+    mode: str, tmp_path_factory: pytest.TempPathFactory, counting: CountingBackend
 ) -> None:
     folder = write_tiny_models(tmp_path_factory.getbasetemp() / "tiny_compiled")
     files = resolve_models("text_to_video", "tiny_t2v", [folder])
@@ -159,10 +148,10 @@ def test_every_mode_is_one_graph_and_swaps(
             assert torch.equal(run(made, SIZES[0])[0], expected)
             with residence.running(SwapPlan(blocks=1, slots=1)):
                 assert torch.equal(run(made, SIZES[0])[0], expected)
-    assert len(graphs) == 1
+    assert len(counting.graphs) == 1
 
 
-def test_branches_and_norms_compile(graphs: Graphs, counting: Callable[..., Any]) -> None:
+def test_branches_and_norms_compile(counting: CountingBackend) -> None:
     """A LoRA that is on some blocks is a variant; its strength is none."""
     made = model(blocks=2)
     layer = BranchedLinear(made.blocks[1].attn1.to_q)  # type: ignore[union-attr, arg-type]
@@ -173,7 +162,7 @@ def test_branches_and_norms_compile(graphs: Graphs, counting: Callable[..., Any]
         for strength in (1.0, 0.5, 0.0):
             layer.set_lora_strength("style", strength)
             outputs.append(run(made, SIZES[0])[0])
-        assert len(graphs) == 2
+        assert len(counting.graphs) == 2
         made.set_rms_norm("pytorch")
         torch.testing.assert_close(run(made, SIZES[0])[0], outputs[-1], rtol=1e-4, atol=1e-4)
     for strength, found in zip((1.0, 0.5, 0.0), outputs, strict=True):
@@ -183,7 +172,7 @@ def test_branches_and_norms_compile(graphs: Graphs, counting: Callable[..., Any]
     assert relative_error(outputs[0], outputs[2]) > 1e-3
 
 
-def test_more_variants_than_pytorch_allows_are_compiled(graphs: Graphs, counting: Callable[..., Any]) -> None:
+def test_more_variants_than_pytorch_allows_are_compiled(counting: CountingBackend) -> None:
     made = model(blocks=1)
     with (
         torch._dynamo.config.patch(recompile_limit=2),
@@ -192,7 +181,7 @@ def test_more_variants_than_pytorch_allows_are_compiled(graphs: Graphs, counting
         for number in range(4):
             made.blocks[0].attention = lambda q, k, v, n=number: v + n * (q - k)  # type: ignore[misc]
             run(made, SIZES[0])
-    assert len(graphs) == 4
+    assert len(counting.graphs) == 4
 
 
 def broken(_: object, __: object) -> Any:
@@ -221,7 +210,7 @@ def test_what_may_have_been_written_over_is_not_tried_again(chunk: int, falls_ba
 
 
 def test_compiled_and_plain_jobs_share_one_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counting: Callable[..., Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counting: CountingBackend
 ) -> None:
     seen: list[Any] = []
 

@@ -1,6 +1,5 @@
 """What the VAE does with rows, compiled: a kernel for each function and width, for videos of all sizes."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch._dynamo
 from torch import Tensor
 
 from tests.checkpoint.samples import relative_error
+from tests.counting_backend import CountingBackend
 from tests.models.test_vae_blocks import small_vae, video_of
 from tests.test_compiled_blocks import broken, silent
 from tests.tiny_models import write_tiny_models
@@ -23,7 +23,6 @@ from wanvideo.models.vae_blocks import OnRows, RowWork, use_rows
 
 SIZES = ((17, 16, 24), (9, 32, 16), (1, 16, 16), (13, 24, 40))  # of videos: frames, height, width
 WIDTHS, FUNCTIONS = 3, 3
-Graphs = list[torch.fx.GraphModule]
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +34,8 @@ def _fresh() -> Any:
 
 
 @pytest.fixture
-def graphs() -> Graphs:
-    return []
-
-
-@pytest.fixture
-def counting(graphs: Graphs) -> Callable[..., Any]:
-    """A backend that runs the graph as it is."""
-
-    def backend(graph: torch.fx.GraphModule, _: object) -> Any:
-        graphs.append(graph)
-        return graph.forward
-
-    return backend
+def counting() -> CountingBackend:
+    return CountingBackend()
 
 
 def run(vae: Any, size: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -55,7 +43,7 @@ def run(vae: Any, size: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     return latents, decode(vae, latents)
 
 
-def test_a_graph_for_each_function_and_width(graphs: Graphs, counting: Callable[..., Any]) -> None:
+def test_a_graph_for_each_function_and_width(counting: CountingBackend) -> None:
     """The first piece of a video, the others, other sizes, encoder, decoder and later loans share them."""
     vae = use_rows(small_vae())
     expected = [run(vae, size) for size in SIZES]
@@ -64,12 +52,12 @@ def test_a_graph_for_each_function_and_width(graphs: Graphs, counting: Callable[
             found = [run(vae, size) for size in SIZES]
         for ours, plain in zip(found, expected, strict=True):
             assert all(torch.equal(*pair) for pair in zip(ours, plain, strict=True))
-        assert len(graphs) == WIDTHS * FUNCTIONS
+        assert len(counting.graphs) == WIDTHS * FUNCTIONS
     assert not any("row_work" in vars(module) for module in vae.modules())
     assert all(module.row_work == RowWork() for module in vae.modules() if isinstance(module, OnRows))
 
 
-def test_blocks_that_are_compiled_too_do_not_mind(graphs: Graphs, counting: Callable[..., Any]) -> None:
+def test_blocks_that_are_compiled_too_do_not_mind(counting: CountingBackend) -> None:
     """The settings of the compiler are those of before once a VAE has come back."""
     with compiled_blocks(torch.nn.ModuleList(), silent):
         before = torch._dynamo.config.automatic_dynamic_shapes
@@ -77,7 +65,7 @@ def test_blocks_that_are_compiled_too_do_not_mind(graphs: Graphs, counting: Call
         with compiled_rows(vae, silent, backend=counting):
             run(vae, SIZES[2])
         assert torch._dynamo.config.automatic_dynamic_shapes is before is True
-    assert graphs
+    assert counting.graphs
 
 
 def test_rows_that_cannot_be_compiled_are_computed_as_they_are_and_that_is_said() -> None:
@@ -105,8 +93,7 @@ def test_a_job_that_compiles_compiles_them(
     compiles: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    graphs: Graphs,
-    counting: Callable[..., Any],
+    counting: CountingBackend,
 ) -> None:
     """On a card; for a CPU the VAE stays as it is."""
 
@@ -125,5 +112,5 @@ def test_a_job_that_compiles_compiles_them(
             with models.vae(work) as vae:
                 run(vae, SIZES[1])
             assert not any("row_work" in vars(module) for module in vae.modules())
-        assert bool(graphs) == (compiles and on_card)
-    assert len(graphs) <= WIDTHS * FUNCTIONS
+        assert bool(counting.graphs) == (compiles and on_card)
+    assert len(counting.graphs) <= WIDTHS * FUNCTIONS

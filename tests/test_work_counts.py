@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.test_compiled_blocks import model, run
-from wanvideo.models.transformer import Pass, WanTransformer
+from wanvideo.models.passes import Pass
+from wanvideo.models.transformer import WanTransformer
 from wanvideo.sampling.denoise import denoise
 from wanvideo.sampling.guidance import Apg, Branch, Guidance
 from wanvideo.sampling.preview import LatentPreview

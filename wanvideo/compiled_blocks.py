@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from wanvideo.cache_folder import cache_folder
 from wanvideo.errors import UserError
+from wanvideo.models.passes import AudioContext, Context
 from wanvideo.models.rotary import Rotary
-from wanvideo.models.transformer import AudioContext, Context
 from wanvideo.models.vae_blocks import OnRows, RowWork
 
 log = logging.getLogger(__name__)

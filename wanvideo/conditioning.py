@@ -12,9 +12,10 @@ from wanvideo.media.frames import read_frame_at, read_frames
 from wanvideo.media.pictures import fit_picture, load_picture
 from wanvideo.models.block_reuse import Reuse
 from wanvideo.models.image_encoder import encode_picture
+from wanvideo.models.passes import AudioContext, Pass
 from wanvideo.models.speaker_map import SpeakerRegions
 from wanvideo.models.text_encoder import encode_prompt
-from wanvideo.models.transformer import AudioContext, Pass, WanTransformer
+from wanvideo.models.transformer import WanTransformer
 from wanvideo.models.vae import encode
 from wanvideo.plan import GenerationPlan
 from wanvideo.prompt_cache import cached_prompts, prompt_key

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.attention.fake_packages import SAGE_2, SAGE_3, calls, installed, place
+from tests.counting_backend import CountingBackend
 from tests.models.test_transformer import SMALL
 from wanvideo.attention.sdpa import attend
 from wanvideo.models.transformer import WanTransformer, token_grid
@@ -58,11 +59,7 @@ def test_steps_set_the_attention_as_they_are_taken() -> None:
 def test_compiled_blocks_follow_the_step(tmp_path: Path) -> None:
     """Two graphs, one per kernel, for any number of steps; cross-attention stays exact."""
     latents, prompt = torch.randn(1, 16, 3, 16, 16), torch.randn(1, 5, 32)
-    graphs: list[int] = []
-
-    def backend(graph: Any, _: Any) -> Any:
-        graphs.append(1)
-        return graph
+    backend = CountingBackend()
 
     def run(transformer: WanTransformer) -> list[Tensor]:
         context = transformer.embed_context(prompt)
@@ -73,12 +70,11 @@ def test_compiled_blocks_follow_the_step(tmp_path: Path) -> None:
         eager = run(model())
         counts = [len(calls(fake)) for fake in (SAGE_2, SAGE_3["sageattn3"])]
         assert counts == [2 * 2, 2 * 2]  # blocks times steps
-        torch._dynamo.reset()
         transformer = model()
         for block in transformer.blocks:
             block.forward = torch.compile(block.forward, fullgraph=True, backend=backend)
         compiled = run(transformer)
         assert [len(calls(fake)) for fake in (SAGE_2, SAGE_3["sageattn3"])] == [8, 8]
-    assert len(graphs) <= 2 * len(transformer.blocks)
+    assert len(backend.graphs) <= 2 * len(transformer.blocks)
     for ours, expected in zip(compiled, eager, strict=True):
         torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)

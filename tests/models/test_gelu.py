@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import gelu
 
+from tests.counting_backend import CountingBackend
 from wanvideo.models.gelu import TanhGelu, gelu_by_sigmoid
 
 
@@ -20,13 +21,8 @@ def test_compiled_it_is_the_sigmoid_form_and_else_torch_s() -> None:
     layer = TanhGelu(8, 16, approximate="tanh")
     states = torch.randn(5, 8)
     projected = layer.proj(states)
-    graphs: list[torch.fx.GraphModule] = []
-
-    def backend(graph: torch.fx.GraphModule, _: object) -> object:
-        graphs.append(graph)
-        return graph.forward
-
+    backend = CountingBackend()
     assert torch.equal(layer(states), gelu(projected, approximate="tanh"))
     assert torch.equal(torch.compile(layer, backend=backend)(states), gelu_by_sigmoid(projected))
-    called = [node.target for node in graphs[0].graph.nodes]
+    called = [node.target for node in backend.graphs[0].graph.nodes]
     assert gelu not in called and torch.nn.functional.gelu not in called

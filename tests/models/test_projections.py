@@ -11,9 +11,10 @@ from tests.quantization.weights import relative_error
 from tests.tiny_models import write_tiny_models
 from wanvideo.checkpoint.inspect import inspect_checkpoint
 from wanvideo.checkpoint.load import load_transformer
+from wanvideo.models.passes import AudioContext
 from wanvideo.models.projections import GROUPS
 from wanvideo.models.speaker_map import SpeakerRegions
-from wanvideo.models.transformer import AudioContext, WanTransformer
+from wanvideo.models.transformer import WanTransformer
 from wanvideo.quantization.joined import LinearPart
 from wanvideo.quantization.linear import QLinear
 from wanvideo.registry import quantization_modes

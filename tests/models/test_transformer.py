@@ -15,9 +15,10 @@ from wanvideo.checkpoint.inspect import inspect_checkpoint
 from wanvideo.checkpoint.keys import to_module
 from wanvideo.checkpoint.load import load_transformer
 from wanvideo.models.audio_projection import AudioConfig, AudioProjection
+from wanvideo.models.passes import AudioContext, Context
 from wanvideo.models.precision import keeps_fp32
 from wanvideo.models.speaker_map import SpeakerRegions
-from wanvideo.models.transformer import AudioContext, Block, Context, WanTransformer
+from wanvideo.models.transformer import Block, WanTransformer
 
 SMALL = {
     "num_attention_heads": 2,

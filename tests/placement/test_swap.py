@@ -10,8 +10,9 @@ from tests.tiny_models import IMAGE_DIM, SPEECH_DIM, SPEECH_LAYERS, TEXT_DIM, wr
 from wanvideo.checkpoint.inspect import CheckpointFacts, inspect_checkpoint
 from wanvideo.checkpoint.load import load_text_encoder, load_transformer
 from wanvideo.memory_plan import SwapPlan
+from wanvideo.models.passes import AudioContext, Pass
 from wanvideo.models.rotary import Rotary
-from wanvideo.models.transformer import AudioContext, Pass, WanTransformer
+from wanvideo.models.transformer import WanTransformer
 from wanvideo.placement.host_block import ALIGNMENT, HostBlock, travels
 from wanvideo.placement.residence import Residence
 from wanvideo.quantization.linear import BranchedLinear

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.counting_backend import CountingBackend
 from tests.quantization.weights import activations, outlier_weight, random_weight
 from wanvideo.quantization import fp8, matmul
 from wanvideo.quantization.matmul import scaled_fp8
@@ -102,22 +103,17 @@ def test_compiled_activations_are_the_same_bits(dtype: torch.dtype) -> None:
 
 
 def test_what_the_card_takes_is_found_outside_of_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried, graphs = list[torch.device](), list[torch.fx.GraphModule]()
+    tried, backend = list[torch.device](), CountingBackend()
 
     def has_multiplied(device: torch.device) -> bool:
         tried.append(device)
         return bool(torch.ones(1).item())  # in the graph it would break it
 
-    def backend(graph: torch.fx.GraphModule, _: object) -> object:
-        graphs.append(graph)
-        return graph.forward
-
     def doubled_if_taken(rows: torch.Tensor) -> torch.Tensor:
         return rows * 2 if matmul.takes_row_scales(rows.device) else rows
 
     monkeypatch.setattr(matmul, "_has_multiplied", has_multiplied)
-    torch._dynamo.reset()
     compiled, rows = torch.compile(doubled_if_taken, backend=backend, fullgraph=True), torch.ones(3)
     assert all(torch.equal(compiled(rows), rows * 2) for _ in range(2))
-    assert tried == [torch.device("cpu")] and len(graphs) == 1
-    assert [node.op for node in graphs[0].graph.nodes] == ["placeholder", "call_function", "output"]
+    assert tried == [torch.device("cpu")] and len(backend.graphs) == 1
+    assert [node.op for node in backend.graphs[0].graph.nodes] == ["placeholder", "call_function", "output"]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tests.models.test_transformer import SMALL
 from wanvideo.memory_plan import SwapPlan
-from wanvideo.models.transformer import Context, Pass, WanTransformer
+from wanvideo.models.passes import Context, Pass
+from wanvideo.models.transformer import WanTransformer
 from wanvideo.placement.host_block import HostBlock
 from wanvideo.placement.residence import Residence
 from wanvideo.sampling.guidance import Branch

@@ -13,10 +13,11 @@ from wanvideo.checkpoint.keys import ignored_reason, to_module, to_official
 from wanvideo.checkpoint.load import load_image_encoder, load_text_encoder, load_transformer, load_vae
 from wanvideo.models.audio_projection import AudioConfig, AudioProjection
 from wanvideo.models.image_encoder import encode_picture, preprocess
+from wanvideo.models.passes import AudioContext, Context
 from wanvideo.models.rotary import video_rotary
 from wanvideo.models.speaker_map import SpeakerRegions, key_positions
 from wanvideo.models.text_encoder import PromptTokenizer, encode_prompt
-from wanvideo.models.transformer import TEXT_TOKENS, AudioContext, Block, Context, WanTransformer
+from wanvideo.models.transformer import TEXT_TOKENS, Block, WanTransformer
 from wanvideo.models.vae import decode, encode
 from wanvideo.window_tensors import token_masks
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tools.pocket.conditions import PocketModel, random_halves, with_condition
 from tools.pocket.latent_pool import Item
-from wanvideo.models.transformer import AudioContext
+from wanvideo.models.passes import AudioContext
 
 SHIFT = 3.0
 NO_TEXT_SHARE = 0.1

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tools.pocket.conditions import PocketModel, default_halves, with_condition
-from wanvideo.models.transformer import AudioContext
+from wanvideo.models.passes import AudioContext
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 

@@ -16,7 +16,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from wanvideo.attention.kernel import watched
-from wanvideo.models.transformer import AudioCrossAttention, Block, WanTransformer
+from wanvideo.models.audio_attention import AudioCrossAttention
+from wanvideo.models.transformer import Block, WanTransformer
 from wanvideo.quantization.linear import ALIGNMENT, QLinear
 from wanvideo.registry import AttentionFunction
 

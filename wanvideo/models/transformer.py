@@ -6,7 +6,7 @@ methods and handed to every `forward`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,77 +17,21 @@ from diffusers.models.transformers.transformer_wan import (
 from torch import Tensor, nn
 
 from wanvideo.attention.sdpa import attend as exact_attention
+from wanvideo.models.audio_attention import AudioCrossAttention
 from wanvideo.models.audio_projection import AudioConfig, AudioProjection
-from wanvideo.models.block_reuse import Reuse, through_blocks
+from wanvideo.models.block_reuse import through_blocks
 from wanvideo.models.chunks import in_chunks
 from wanvideo.models.gelu import TanhGelu
+from wanvideo.models.passes import AudioContext, Context, Pass
 from wanvideo.models.precision import FP32LayerNorm
 from wanvideo.models.projections import join_projections, project
 from wanvideo.models.rms_norm import RMS_NORMS, RmsNorm, in_fp32
-from wanvideo.models.rotary import Rotary, line_rotary, video_rotary
-from wanvideo.models.speaker_map import SpeakerRegions, key_positions
+from wanvideo.models.rotary import Rotary, video_rotary
+from wanvideo.models.speaker_map import SpeakerRegions
 from wanvideo.registry import AttentionFunction, AttentionLoader, AttentionPlace
 
 TEXT_TOKENS = 512
 PATCH = (1, 2, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the cross-attention sees: text (B, 512, dim) and, for image models, picture tokens (B, 257,
-    dim).
-    """
-
-    text: Tensor
-    image: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AudioContext:
-    """Audio tokens (B, T, speakers * tokens, channels); regions only when two speakers share the picture."""
-
-    tokens: Tensor
-    regions: SpeakerRegions | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """What one of several forward passes over the same latents is given. `reuse`: what its branch keeps of
-    earlier steps, with a step cache.
-    """
-
-    context: Context
-    audio: AudioContext | None = None
-    reuse: Reuse | None = None
-
-
-class AudioCrossAttention(nn.Module):
-    """The tokens of a latent frame attend to the audio tokens of that frame alone."""
-
-    def __init__(self, dim: int, heads: int, audio_dim: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_linear = nn.Linear(dim, dim)
-        self.kv_linear = nn.Linear(audio_dim, 2 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, hidden_states: Tensor, tokens: Tensor, positions: Tensor | None) -> Tensor:
-        """(B, S, dim) x (B, T, K, audio_dim) -> (B, S, dim); `positions` (B, S) tell two speakers' regions
-        apart.
-        """
-        frames = tokens.shape[1]
-        query = self.q_linear(hidden_states).unflatten(-1, (self.heads, -1))  # (B, S, heads, head_dim)
-        key, value = (
-            self.kv_linear(tokens).unflatten(-1, (2, self.heads, -1)).unbind(3)
-        )  # (B, T, K, heads, head_dim)
-        key, value = key.flatten(0, 1), value.flatten(0, 1)
-        if positions is not None:
-            query = line_rotary(positions, query.shape[-1]).rotate(query)
-            key = line_rotary(key_positions(key.shape[1] // 2, 2, key.device), key.shape[-1]).rotate(key)
-        attended = exact_attention(
-            query.unflatten(1, (frames, -1)).flatten(0, 1), key, value
-        )  # (B * T, N, heads, ...)
-        return self.proj(attended.flatten(2).reshape(hidden_states.shape))
 
 
 class Block(WanTransformerBlock):

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.checkpoint.synthetic.modules import AUDIO, IMAGE_DIM, TEXT_DIM
-from wanvideo.models.transformer import AudioContext, WanTransformer
+from wanvideo.models.passes import AudioContext
+from wanvideo.models.transformer import WanTransformer
 
 Outputs = dict[str, Tensor]
 
