@@ -181,7 +181,10 @@ def test_the_vae_is_in_fp16_where_a_card_is_fast_in_it(machine: Hardware, runs: 
     assert made.vae_dtype == made.effective()["vae_precision"] == runs
     assert not any("vae_precision" in note for note in made.notes)
     for asked in ("fp16", "fp32"):
-        assert made_on(machine, {"vae_precision": asked}).vae_dtype == asked
+        made = made_on(machine, {"vae_precision": asked})
+        assert made.vae_dtype == asked
+        slow = machine is CPU and asked == "fp16"
+        assert any("ten times as long on a CPU" in note for note in made.notes) == slow
 
 
 @pytest.mark.parametrize(("machine", "runs"), [(GPU, "bf16"), (CPU, "bf16"), (TURING, "fp32")])

@@ -131,6 +131,8 @@ def _vae_precision(asked: str, card: Gpu | None) -> tuple[str, list[str]]:
     if asked == VAE_AUTO:
         multiplies = card is not None and card.compute_capability >= FP16_CAPABILITY
         return FP16 if multiplies else FP32, []
+    if asked == FP16 and card is None:
+        return asked, [f"vae_precision {FP16} takes more than ten times as long on a CPU as {FP32}"]
     if asked == BF16 and card is not None and card.compute_capability < BF16_CAPABILITY:
         return FP32, [f"vae_precision {asked} needs compute capability 8.0 or higher; {FP32} runs"]
     return asked, []
