@@ -35,19 +35,7 @@ from wanvideo.registry import quantization_modes
 BLOCKS = 6
 SIZES = ((3, 8, 8), (3, 8, 12), (5, 10, 12), (2, 6, 8))  # of latents: frames, height, width
 AUDIO = AudioConfig(layers=2, channels=64, intermediate_dim=16, context_tokens=4, output_dim=32)
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Any:
-    torch._dynamo.reset()
-    with torch.no_grad():
-        yield
-    torch._dynamo.reset()
-
-
-@pytest.fixture
-def counting() -> CountingBackend:
-    return CountingBackend()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def silent(_: str) -> None:

@@ -23,19 +23,7 @@ from wanvideo.models.vae_blocks import OnRows, RowWork, use_rows
 
 SIZES = ((17, 16, 24), (9, 32, 16), (1, 16, 16), (13, 24, 40))  # of videos: frames, height, width
 WIDTHS, FUNCTIONS = 3, 3
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Any:
-    torch._dynamo.reset()
-    with torch.no_grad():
-        yield
-    torch._dynamo.reset()
-
-
-@pytest.fixture
-def counting() -> CountingBackend:
-    return CountingBackend()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def run(vae: Any, size: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
