@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wanvideo.cache_folder import VARIABLE
+from wanvideo.hardware import probe_hardware
 
 if TYPE_CHECKING:
     from tests.counting_backend import CountingBackend
+
+
+INTERPRETED = "TRITON_INTERPRET"
+
+
+def pytest_configure() -> None:
+    """Without a card Triton's kernels are interpreted; Triton looks when it is imported."""
+    if not probe_hardware().gpus:
+        os.environ.setdefault(INTERPRETED, "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,9 +30,6 @@ FOLDER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 # Of one function. Each attention kernel, LoRA set, size of chunks and format of weights is one; beyond
 # PyTorch's own limit of 8 it would go on uncompiled, or stop.
 MOST_VARIANTS, MOST_VARIANTS_IN_ALL = 64, 1024
-# A sum over thousands of channels is tried with the row held in registers, too, and the faster kernel is kept
-# on disk: left alone, inductor reads such a row twice, which norms and the scales of tokens take longer for.
-INDUCTOR = {"triton.multi_kernel": 1}
 Forward: TypeAlias = Callable[[Tensor, Context, Tensor, Rotary, AudioContext | None], Tensor]
 Say: TypeAlias = Callable[[str], None]
 
@@ -104,11 +101,10 @@ def compilations_timed(spent: Callable[[float], None]) -> Iterator[None]:
 def _compiler_settings(**more: Any) -> Iterator[None]:
     """How all is compiled, with `more` settings of dynamo's."""
     import torch._dynamo
-    import torch._inductor.config
 
     os.environ.setdefault(FOLDER_VARIABLE, str(cache_folder("compiled")))
     limits = {"recompile_limit": MOST_VARIANTS, "accumulated_recompile_limit": MOST_VARIANTS_IN_ALL}
-    with torch._dynamo.config.patch({**limits, **more}), torch._inductor.config.patch(INDUCTOR):
+    with torch._dynamo.config.patch({**limits, **more}):
         yield
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from wanvideo.models.compiled_for_card import compiled_for_card
 from wanvideo.quantization.joined import LinearPart, join_linears, split_product, why_apart
+from wanvideo.quantization.linear import QLinear
 
 # The linears of a block that share their input: of self-attention, and of cross-attention to the text.
 GROUPS: Mapping[str, tuple[str, ...]] = {"attn1": ("to_q", "to_k", "to_v"), "attn2": ("to_k", "to_v")}
@@ -20,6 +22,14 @@ def project(attention: Any, place: str, states: Tensor) -> tuple[Tensor, ...]:
     if attention.joined is None:
         return tuple(linear(states) for linear in linears)
     return tuple(split_product(attention.joined(states), linears, states))
+
+
+def project_out(linear: nn.Module, attended: Tensor) -> Tensor:
+    """The linear behind an attention: (..., dim) -> (..., dim)."""
+    product = None
+    if isinstance(linear, QLinear) and compiled_for_card(attended):
+        product = linear.in_one_pass(attended)
+    return linear(attended) if product is None else product
 
 
 def find_rows(model: nn.Module, name: str) -> tuple[nn.Module, slice]:

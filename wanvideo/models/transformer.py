@@ -21,10 +21,11 @@ from wanvideo.models.audio_attention import AudioCrossAttention
 from wanvideo.models.audio_projection import AudioConfig, AudioProjection
 from wanvideo.models.block_reuse import through_blocks
 from wanvideo.models.chunks import in_chunks
-from wanvideo.models.gelu import TanhGelu
+from wanvideo.models.feed_forward import TanhGelu, WanFeedForward
+from wanvideo.models.norm_rotation import norm_rotate
 from wanvideo.models.passes import AudioContext, Context, Pass
 from wanvideo.models.precision import FP32LayerNorm
-from wanvideo.models.projections import join_projections, project
+from wanvideo.models.projections import join_projections, project, project_out
 from wanvideo.models.rms_norm import RMS_NORMS, RmsNorm, in_fp32
 from wanvideo.models.rotary import Rotary, video_rotary
 from wanvideo.models.speaker_map import SpeakerRegions
@@ -43,7 +44,7 @@ class Block(WanTransformerBlock):
         self, *, dim: int, ffn_dim: int, heads: int, eps: float, image: bool, audio: AudioConfig | None
     ) -> None:
         super().__init__(dim, ffn_dim, heads, "rms_norm_across_heads", True, eps, dim if image else None)
-        self.ffn.net[0].__class__ = TanhGelu
+        self.ffn.__class__, self.ffn.net[0].__class__ = WanFeedForward, TanhGelu
         self.attention: AttentionFunction = exact_attention
         self.rms_norm: RmsNorm = in_fp32
         self.chunk_tokens = 0  # rows that are worked on at a time outside the self-attention; 0 for all
@@ -75,12 +76,12 @@ class Block(WanTransformerBlock):
             query, key, value = project(self.attn1, "attn1", normed)
             del normed  # one after the other: what is in fp32 for rotating is the peak of a chunk
             turned = Rotary(cos, sin)
-            query = turned.rotate(self._heads(self.attn1.norm_q, query))
-            key = turned.rotate(self._heads(self.attn1.norm_k, key))
+            query = norm_rotate(self.rms_norm, self.attn1.norm_q, query, turned)
+            key = norm_rotate(self.rms_norm, self.attn1.norm_k, key, turned)
             return query, key, self._heads(None, value)
 
         def add(x: Tensor, attended: Tensor) -> Tensor:
-            return (x.float() + self.attn1.to_out[0](attended) * gate).type_as(x)
+            return (x.float() + project_out(self.attn1.to_out[0], attended) * gate).type_as(x)
 
         query, key, value = in_chunks(project_rows, (x, rotary.cos, rotary.sin), self.chunk_tokens)
         positions = None if regions is None else regions.token_positions(query, key)
@@ -101,7 +102,7 @@ class Block(WanTransformerBlock):
             attended = exact_attention(query, *pairs[0])
             for pair in pairs[1:]:
                 attended = attended + exact_attention(query, *pair)
-            return x + self.attn2.to_out[0](attended.flatten(2))
+            return x + project_out(self.attn2.to_out[0], attended.flatten(2))
 
         return in_chunks(add, (x,), self.chunk_tokens, x)[0]
 

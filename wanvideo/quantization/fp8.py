@@ -66,6 +66,11 @@ def dequantize(stored: StoredWeight, dtype: torch.dtype) -> Tensor:
     return weight if scale is None else weight.mul_(scale.reshape(-1, 1))
 
 
+def most_inverse(dtype: torch.dtype) -> float:
+    """The largest inverse of a scale that activations of that dtype are multiplied with."""
+    return 2.0**15 if dtype == torch.float16 else 2.0**100
+
+
 def quantize_activations(rows: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Activations (M, K) -> e4m3 (M, K) and the fp32 scale that multiplies it: (M, 1), or (1, 1) when the
     file's own `scale` of one element is given. `rows` stay as they are.
@@ -77,6 +82,6 @@ def quantize_activations(rows: Tensor, scale: Tensor | None = None) -> tuple[Ten
         inverse = scale.float().reshape(1, 1).reciprocal()
     # The product is formed in the dtype of `rows`: an fp32 copy of all tokens would be gigabytes. So the
     # inverse must be one that dtype holds, also for a row of zeros, and the scale must undo that very number.
-    inverse = inverse.clamp(max=2.0**15 if rows.dtype == torch.float16 else 2.0**100).to(rows.dtype)
+    inverse = inverse.clamp(max=most_inverse(rows.dtype)).to(rows.dtype)
     scaled = (rows * inverse).clamp_(-largest, largest).to(torch.float8_e4m3fn)
     return scaled.contiguous(), inverse.float().reciprocal()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from wanvideo.quantization.lora import LoraSite
-from wanvideo.quantization.matmul import Multiply, choose_multiply, dequantized
+from wanvideo.quantization.matmul import Multiply, choose_multiply, dequantized, product_in_one_pass
 from wanvideo.quantization.stored import StoredWeight
 
 ALIGNMENT = 16  # bytes; the fp8 and FP4 kernels refuse or misread other addresses
@@ -64,6 +64,18 @@ class QLinear(LoraSite, nn.Linear):
         product = self.multiply(rows, self.stored(), self.bias)
         self.add_branches(product, rows)
         return product.reshape(shape)
+
+    def in_one_pass(self, input: Tensor, *, gelu: bool = False) -> Tensor | None:
+        """`forward` of what is in memory, (..., in_features), or of its GELU, which then need not be. None
+        where no kernel does that, and with LoRA branches. For compiled code on a card.
+
+        What a norm gives is not in memory yet: the compiler makes fp8 of it at once.
+        """
+        if len(self.branches):
+            return None
+        rows = input.reshape(-1, self.in_features)
+        product = product_in_one_pass(self.multiply, rows, self.stored(), self.bias, gelu=gelu)
+        return None if product is None else product.view(*input.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         """What `print(module)` tells."""

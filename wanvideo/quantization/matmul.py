@@ -45,15 +45,28 @@ def dequantized(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Tens
 
 def scaled_fp8(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Tensor:
     """Activations in e4m3, a scale for each token or the file's own, on the fp8 tensor cores."""
-    weight = stored.tensors["weight"]
-    scale = stored.tensors.get("weight_scale")
     activations = fp8.quantize_activations(rows, stored.tensors.get("input_scale"))
-    return _fp8_product(activations, (weight, scale), bias, rows.dtype)
+    return _fp8_product(activations, _own_fp8(stored), bias, rows.dtype)
 
 
 def four_to_eight(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Tensor:
     """NVFP4 weights become e4m3 for this call: half the memory of fp8 with the speed of its tensor cores."""
     return _fp8_product(fp8.quantize_activations(rows), nvfp4.to_fp8(stored), bias, rows.dtype)
+
+
+def product_in_one_pass(
+    own: Multiply, rows: Tensor, stored: StoredWeight, bias: Tensor | None, *, gelu: bool
+) -> Tensor | None:
+    """`own` of the rows, or of gelu(rows) in its tanh form, which one kernel makes fp8 of; None if this
+    weight is multiplied with other activations.
+    """
+    weight_of = _FP8_WEIGHTS.get(own)
+    if weight_of is None or "input_scale" in stored.tensors:
+        return None
+    from wanvideo.kernels.rows_to_fp8 import rows_to_fp8
+
+    activations = rows_to_fp8(rows, fp8.most_inverse(rows.dtype), gelu=gelu)
+    return _fp8_product(activations, weight_of(stored), bias, rows.dtype)
 
 
 def scaled_nvfp4(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Tensor:
@@ -77,6 +90,14 @@ def scaled_nvfp4(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Ten
     return dense if bias is None else dense.add_(bias)
 
 
+def _own_fp8(stored: StoredWeight) -> tuple[Tensor, Tensor | None]:
+    return stored.tensors["weight"], stored.tensors.get("weight_scale")
+
+
+_FP8_WEIGHTS: dict[Multiply, Callable[[StoredWeight], tuple[Tensor, Tensor | None]]] = {
+    scaled_fp8: _own_fp8,
+    four_to_eight: nvfp4.to_fp8,
+}
 _FAST: dict[str, Multiply] = {"e4m3": scaled_fp8, "e5m2": scaled_fp8, "nvfp4": four_to_eight}
 _FP4: dict[str, Multiply] = {"nvfp4": scaled_nvfp4}
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import gelu
 
 from tests.counting_backend import CountingBackend
-from wanvideo.models.gelu import TanhGelu, gelu_by_sigmoid
+from wanvideo.models.feed_forward import TanhGelu, gelu_by_sigmoid
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
