@@ -58,10 +58,13 @@ def test_compiled_blocks_are_those_blocks_within_rounding(folder: Path, mode: st
 
 @pytest.mark.parametrize("mode", MODES)
 def test_trial_says_what_this_card_compiles(mode: str) -> None:
-    """Whatever it says, there is an answer; below sm 8.9 Triton may refuse e4m3."""
+    """Whatever it says, there is an answer; below sm 8.9 Triton may refuse e4m3. Each trial is a process of
+    its own, and the second one finds the code of the first on disk.
+    """
     needs(mode)
-    proof = prove_compiled(mode, probe_hardware(), again=True)
-    assert proof.usable or proof.reason
-    if torch.cuda.get_device_capability() >= (8, 9):
-        assert proof.usable, proof.reason
-        assert proof.exact_error is not None and proof.exact_error < 0.2
+    for _ in range(2):
+        proof = prove_compiled(mode, probe_hardware(), again=True)
+        assert proof.usable or proof.reason
+        if torch.cuda.get_device_capability() >= (8, 9):
+            assert proof.usable, proof.reason
+            assert proof.exact_error is not None and proof.exact_error < 0.2

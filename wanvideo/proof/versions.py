@@ -50,7 +50,7 @@ def versions_of(machine: Hardware) -> dict[str, str]:
 
 def versions_of_blocks(machine: Hardware) -> dict[str, str]:
     """What a proof of compiled blocks holds for: the code of the blocks too."""
-    return {**versions_of(machine), "blocks here": _source_version("wanvideo.models")}
+    return {**versions_of(machine), "blocks here": _source_version("wanvideo.kernels", "wanvideo.models")}
 
 
 def package_version(package: str) -> str:
