@@ -24,8 +24,9 @@ VARIANTS = (
     ("fp8_e4m3fn_scaled_fast", "compiled"),
     (DENSE, "eager"),
 )
-FUSED, ATTENTION, PRODUCTS, COPIES, REST = (
+FUSED, OWN, ATTENTION, PRODUCTS, COPIES, REST = (
     "fused by the compiler",
+    "own kernels over rows",
     "attention",
     "products",
     "copies",
@@ -34,6 +35,7 @@ FUSED, ATTENTION, PRODUCTS, COPIES, REST = (
 # Pieces of names, in this order: a fused kernel bears the names of all it stands for, and of its neighbours.
 KINDS = {
     FUSED: ("triton_poi_", "triton_red_", "triton_per_"),
+    OWN: ("norm_rotated", "norm_modulated", "rows_to_fp8"),
     ATTENTION: ("flash", "fmha", "sdpa", "attention", "cudnn_generated", "qk_int"),
     PRODUCTS: ("gemm", "nvjet", "cutlass", "cublas", "mm", "linear"),
     COPIES: ("memcpy", "memset", "copy_", "aten::copy"),

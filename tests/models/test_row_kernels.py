@@ -14,20 +14,26 @@ from torch import Tensor, nn
 
 from tests.conftest import INTERPRETED
 from tests.quantization.weights import relative_error
-from wanvideo.models import feed_forward, norm_rotation, projections
+from wanvideo.models import feed_forward, in_one_pass, norm_modulation, norm_rotation
 from wanvideo.models.feed_forward import TanhGelu, WanFeedForward, gelu_by_sigmoid
+from wanvideo.models.in_one_pass import product_of_rows
+from wanvideo.models.norm_modulation import norm_modulate
 from wanvideo.models.norm_rotation import norm_rotate
-from wanvideo.models.projections import project_out
+from wanvideo.models.precision import FP32LayerNorm
+from wanvideo.models.projections import GROUPS, project_normed, project_out
 from wanvideo.models.rms_norm import fused, in_fp32
 from wanvideo.models.rotary import Rotary, video_rotary
 from wanvideo.quantization import fp8
+from wanvideo.quantization.joined import LinearPart, join_linears
 from wanvideo.quantization.linear import QLinear
 from wanvideo.quantization.matmul import dequantized, scaled_fp8
 
 HEAD_DIM, HEADS, GRID = 16, 3, (2, 3, 2)
 ROWS, DIM = 12, HEADS * HEAD_DIM
-PLACES = (feed_forward, norm_rotation, projections)
-KERNELS = ("wanvideo.kernels.norm_rotation", "wanvideo.kernels.rows_to_fp8")
+PLACES = (feed_forward, in_one_pass, norm_modulation, norm_rotation)
+KERNELS = tuple(
+    f"wanvideo.kernels.{name}" for name in ("fp8_store", "norm_modulation", "norm_rotation", "rows_to_fp8")
+)
 # The interpreter cuts fp32 off where a card rounds it to bf16. What it casts to e4m3 is wrong now and then,
 # so here the kernel gives what it would cast.
 ULP = {torch.float32: 1e-6, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-7}
@@ -40,7 +46,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     if os.environ.get(INTERPRETED) != "1":
         pytest.skip("here the kernels run on a card: tests/test_gpu_compile.py")
     modules = {name.rpartition(".")[2]: importlib.import_module(name) for name in KERNELS}
-    monkeypatch.setattr(modules["rows_to_fp8"], "VALUES", torch.float32)
+    monkeypatch.setattr(modules["fp8_store"], "VALUES", torch.float32)
     return modules
 
 
@@ -96,11 +102,39 @@ def test_rows_to_fp8(interpreted: dict[str, ModuleType], dtype: torch.dtype, gel
     values, scales = kernel(rows, fp8.most_inverse(dtype), gelu=gelu)
     assert scales.shape == (6, 1) and values.abs().max() <= 448
     torch.testing.assert_close(scales, wanted, rtol=2 * ULP[dtype], atol=0)
-    dense, exact = (part.to(torch.float8_e4m3fn).float() for part in (values, expected))
     if dtype == torch.float16:
-        assert ((dense - exact).abs() > 0).float().mean() < 0.02  # the exponential is another one
-    for found, right in zip(dense * scales, exact * wanted, strict=True):
-        assert (found - right).norm() <= 2.0**-4 * right.norm()  # a step of e4m3
+        unlike = values.to(torch.float8_e4m3fn).float() != expected.float()
+        assert unlike.float().mean() < 0.02  # the exponential is another one
+    assert_near_in_fp8(values, scales, expected.float() * wanted)
+
+
+def assert_near_in_fp8(values: Tensor, scales: Tensor, expected: Tensor) -> None:
+    """Row by row, as near as a step of e4m3."""
+    for found, right in zip(values.to(torch.float8_e4m3fn).float() * scales, expected, strict=True):
+        assert (found - right).norm() <= 2.0**-4 * right.norm()
+
+
+@pytest.mark.parametrize("dtype", ULP)
+@pytest.mark.parametrize("tables", [1, 2])
+def test_norm_and_modulation(interpreted: dict[str, ModuleType], dtype: torch.dtype, tables: int) -> None:
+    """Of tokens with a mean; one scale and shift for all, or one for each video of a batch; also of a chunk,
+    whose rows stand in a longer tensor; in fp8, too.
+    """
+    scale, shift = (noise(tables, 1, DIM) * 0.3 + place for place in range(2))
+    layer = FP32LayerNorm(DIM, eps=1e-6, elementwise_affine=False)
+    whole = (noise(2, ROWS + 5, DIM) * 3 + 1).to(dtype)
+    for states in (whole, whole[:, 2 : ROWS + 2]):
+        exact = norm_modulate(layer, states.float(), scale, shift)
+        given = states, scale, shift, layer.eps
+        found = interpreted["norm_modulation"].norm_modulated(*given)
+        assert found.dtype == dtype and found.shape == states.shape
+        assert relative_error(found.float(), exact) < 2 * ULP[dtype]
+        most = fp8.most_inverse(dtype)
+        values, scales = interpreted["norm_modulation"].norm_modulated_to_fp8(*given, most)
+        assert scales.shape == (2 * states.shape[1], 1)
+        _, wanted = fp8.quantize_activations(exact.to(dtype).flatten(0, 1))
+        torch.testing.assert_close(scales, wanted, rtol=4 * ULP[dtype], atol=0)
+        assert_near_in_fp8(values, scales, exact.flatten(0, 1))
 
 
 @pytest.mark.usefixtures("on_card")
@@ -147,6 +181,51 @@ def test_an_fp8_product_takes_gelu_and_attention_from_the_kernel(
     assert called == [True, False]
 
 
+@pytest.mark.usefixtures("on_card")
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("joined", [False, True])
+def test_normed_projections_come_from_the_kernel(
+    interpreted: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, joined: bool, lora: bool
+) -> None:
+    """Once for all three, in fp8; for LoRA branches as they are."""
+    called: list[str] = []
+    module = interpreted["norm_modulation"]
+
+    def watch(name: str) -> None:
+        own = getattr(module, name)
+
+        def watched(*given: Any) -> Any:
+            called.append(name)
+            made = own(*given)
+            return (made[0].to(torch.float8_e4m3fn), made[1]) if isinstance(made, tuple) else made
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch("norm_modulated")
+    watch("norm_modulated_to_fp8")
+    attention = attention_of([fp8_linear(DIM, DIM) for _ in range(3)], joined)
+    if lora:
+        attention.get_submodule("to_k").add_lora("a", noise(4, DIM), noise(DIM, 4), 1.0)
+    layer = FP32LayerNorm(DIM, eps=1e-6, elementwise_affine=False)
+    states = noise(1, ROWS, DIM, dtype=torch.bfloat16)
+    modulation = noise(1, 1, DIM) * 0.3, noise(1, 1, DIM)
+    found = project_normed(attention, "attn1", layer, states, modulation)
+    for place in PLACES:
+        monkeypatch.setattr(place, "compiled_for_card", lambda _: False)
+    wanted = project_normed(attention, "attn1", layer, states, modulation)
+    assert called == ["norm_modulated" if lora else "norm_modulated_to_fp8"]
+    for one, other in zip(found, wanted, strict=True):
+        assert relative_error(one.float(), other.float()) < 0.04
+
+
+def attention_of(linears: list[nn.Linear], joined: bool) -> nn.Module:
+    attention = nn.Module()
+    attention.joined = join_linears(linears) if joined else None
+    for name, linear in zip(GROUPS["attn1"], linears, strict=True):
+        attention.add_module(name, LinearPart(linear) if joined else linear)
+    return attention
+
+
 def feed_forward_of(down: nn.Module) -> WanFeedForward:
     feed = WanFeedForward(32, inner_dim=64, activation_fn="gelu-approximate").to(torch.bfloat16)
     feed.net[0].__class__, feed.net[2] = TanhGelu, down
@@ -162,7 +241,7 @@ def test_without_such_a_kernel_a_linear_runs_as_it_is() -> None:
     given.names["input_scale"] = "input_scale"
     branched.add_lora("a", noise(4, 32), noise(32, 4), 1.0)
     for linear in (fp8_linear(32, 32, multiply=dequantized), given, branched):
-        assert linear.in_one_pass(rows) is None
+        assert product_of_rows(linear, rows) is None
         assert torch.equal(project_out(linear, rows), linear(rows))
     feed, dense = feed_forward_of(fp8_linear(64, 32, multiply=dequantized)), noise(2, 5, 32)
     up, _, down = feed.net

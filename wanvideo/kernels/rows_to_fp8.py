@@ -4,13 +4,12 @@ The compiler's own kernel takes 1.7 times as long for the 13824 channels of the 
 for 5120.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-VALUES = torch.float8_e4m3fn
-LARGEST = torch.finfo(VALUES).max
+from wanvideo.kernels.fp8_store import LARGEST, empty_fp8, store_fp8
+
 SHORT_ROW = 8192  # channels; with more warps than these it took longer
 WARPS = {True: 4, False: 8}
 
@@ -20,8 +19,7 @@ def rows_to_fp8(rows: Tensor, most_inverse: float, *, gelu: bool) -> tuple[Tenso
     its tanh form. The arithmetic of `fp8.quantize_activations`; no scale's inverse is above `most_inverse`.
     """
     count, dim = rows.shape
-    values = torch.empty((count, dim), dtype=VALUES, device=rows.device)
-    scales = torch.empty((count, 1), dtype=torch.float32, device=rows.device)
+    values, scales = empty_fp8(rows)
     _rows_to_fp8[count,](
         rows, values, scales,
         STRIDE=rows.stride(0), LARGEST=LARGEST, MOST=most_inverse, GELU=gelu,
@@ -40,12 +38,8 @@ def _rows_to_fp8(
     row = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, BLOCK)
     inside = channel < DIM
-    dtype = rows.dtype.element_ty
+    dtype: tl.constexpr = rows.dtype.element_ty
     x = tl.load(rows + row * STRIDE + channel, mask=inside, other=0.0).to(tl.float32)
     if GELU:  # as in `feed_forward.gelu_by_sigmoid`; then rounded, as activations are before a product
         x = (x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))).to(dtype).to(tl.float32)
-    inverse = tl.minimum(LARGEST / tl.max(tl.abs(x), 0), MOST).to(dtype).to(tl.float32)
-    scaled = (x * inverse).to(dtype).to(tl.float32)
-    scaled = tl.minimum(tl.maximum(scaled, -LARGEST), LARGEST)
-    tl.store(values + row * DIM + channel, scaled.to(values.dtype.element_ty), mask=inside)
-    tl.store(scales + row, 1.0 / inverse)
+    store_fp8(x, values, scales, row, channel, inside, dtype, MOST, LARGEST, DIM)

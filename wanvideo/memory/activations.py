@@ -25,16 +25,15 @@ def transformer_bytes(job: Job, memory: MemoryPlan) -> int:
     chunk = min(memory.chunk_tokens or tokens, tokens)
     state = tokens * sizes.dim * sizes.itemsize
     passes = work.most_passes if memory.passes_together else 1
-    # Without chunks a block does not write over what it is given.
-    kept = passes * state + (state if chunk == tokens else 0)
-    kept += (work.most_passes * job.cache.kept + job.cache.passing) * state
+    kept = (passes + work.most_passes * job.cache.kept + job.cache.passing) * state
+    given = state if chunk == tokens else 0  # in chunks a block writes over it
     in_fp32 = constants.FP32_COPIES * FP32 * chunk * sizes.dim
     copies = constants.EXACT_COPIES if job.backend.fallback is None else constants.OTHER_COPIES
     made = chunk * sizes.dim * sizes.itemsize
     # Query, key and value of a chunk, and with several chunks those of all tokens that they are put into.
     rotating = (constants.ATTENTION_STATES - 1) * (made + (state if chunk < tokens else 0)) + in_fp32
     attending = int((constants.ATTENTION_STATES + copies) * state) + _attention_extra(job)
-    peak = max(rotating, attending, in_fp32, _feed_forward_bytes(job, chunk))
+    peak = max(rotating, attending, given + in_fp32, given + _feed_forward_bytes(job, chunk))
     return kept + peak + sizes.dense_weight + _always(work)
 
 

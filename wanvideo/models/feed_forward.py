@@ -6,6 +6,7 @@ from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
 from wanvideo.models.compiled_for_card import compiled_for_card
+from wanvideo.models.in_one_pass import product_of_gelu
 from wanvideo.quantization.linear import QLinear
 
 # 0.5 (1 + tanh(u)) = sigmoid(2 u), with u = sqrt(2 / pi) (x + 0.044715 x^3): Hendrycks and Gimpel, 2016.
@@ -23,7 +24,7 @@ class WanFeedForward(FeedForward):
         """(..., dim) -> the same shape."""
         up, _, down = self.net  # between them a dropout of 0
         if isinstance(down, QLinear) and compiled_for_card(hidden):
-            product = down.in_one_pass(gate := up.proj(hidden), gelu=True)
+            product = product_of_gelu(down, gate := up.proj(hidden))
             return down(up.gelu(gate)) if product is None else product
         return down(up(hidden))
 

@@ -14,5 +14,4 @@ def norm_rotate(rms_norm: RmsNorm, norm: nn.RMSNorm, states: Tensor, rotary: Rot
         from wanvideo.kernels.norm_rotation import norm_rotated
 
         return norm_rotated(states, norm.weight, norm.eps, rotary.cos, rotary.sin)
-    heads = rms_norm(norm, states).unflatten(2, (-1, 2 * rotary.cos.shape[-1]))
-    return rotary.rotate(heads)
+    return rotary.rotate(rms_norm(norm, states).unflatten(2, (-1, 2 * rotary.cos.shape[-1])))

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from wanvideo.models.compiled_for_card import compiled_for_card
+from wanvideo.models.in_one_pass import product_of_rows, products_of_norm
+from wanvideo.models.norm_modulation import norm_modulate
 from wanvideo.quantization.joined import LinearPart, join_linears, split_product, why_apart
-from wanvideo.quantization.linear import QLinear
 
 # The linears of a block that share their input: of self-attention, and of cross-attention to the text.
 GROUPS: Mapping[str, tuple[str, ...]] = {"attn1": ("to_q", "to_k", "to_v"), "attn2": ("to_k", "to_v")}
@@ -24,11 +24,22 @@ def project(attention: Any, place: str, states: Tensor) -> tuple[Tensor, ...]:
     return tuple(split_product(attention.joined(states), linears, states))
 
 
+def project_normed(
+    attention: Any, place: str, norm: nn.LayerNorm, rows: Tensor, modulation: tuple[Tensor, Tensor]
+) -> tuple[Tensor, ...]:
+    """`project` of rows (B, rows, dim) that are first normed, scaled and shifted; see `norm_modulate`."""
+    linears = [attention.get_submodule(name) for name in GROUPS[place]]
+    whole = linears if attention.joined is None else [attention.joined]
+    has_lora = any(isinstance(part, LinearPart) and len(part.branches) for part in linears)
+    products = None if has_lora else products_of_norm(whole, norm, rows, modulation)
+    if products is None:
+        return project(attention, place, norm_modulate(norm, rows, *modulation))
+    return tuple(products if whole is linears else split_product(products[0], linears, rows))
+
+
 def project_out(linear: nn.Module, attended: Tensor) -> Tensor:
     """The linear behind an attention: (..., dim) -> (..., dim)."""
-    product = None
-    if isinstance(linear, QLinear) and compiled_for_card(attended):
-        product = linear.in_one_pass(attended)
+    product = product_of_rows(linear, attended)
     return linear(attended) if product is None else product
 
 

@@ -25,7 +25,7 @@ from wanvideo.models.feed_forward import TanhGelu, WanFeedForward
 from wanvideo.models.norm_rotation import norm_rotate
 from wanvideo.models.passes import AudioContext, Context, Pass
 from wanvideo.models.precision import FP32LayerNorm
-from wanvideo.models.projections import join_projections, project, project_out
+from wanvideo.models.projections import join_projections, project, project_normed, project_out
 from wanvideo.models.rms_norm import RMS_NORMS, RmsNorm, in_fp32
 from wanvideo.models.rotary import Rotary, video_rotary
 from wanvideo.models.speaker_map import SpeakerRegions
@@ -72,10 +72,9 @@ class Block(WanTransformerBlock):
         shift, scale, gate = modulation
 
         def project_rows(x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
-            normed = (self.norm1(x.float()) * (1 + scale) + shift).type_as(x)
-            query, key, value = project(self.attn1, "attn1", normed)
-            del normed  # one after the other: what is in fp32 for rotating is the peak of a chunk
+            query, key, value = project_normed(self.attn1, "attn1", self.norm1, x, (scale, shift))
             turned = Rotary(cos, sin)
+            # One after the other: what is in fp32 for rotating is the peak of a chunk.
             query = norm_rotate(self.rms_norm, self.attn1.norm_q, query, turned)
             key = norm_rotate(self.rms_norm, self.attn1.norm_k, key, turned)
             return query, key, self._heads(None, value)
@@ -123,8 +122,9 @@ class Block(WanTransformerBlock):
 
     def _feed_forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
         def add(x: Tensor) -> Tensor:
-            normed = (self.norm3(x.float()) * (1 + scale) + shift).type_as(x)
-            return (x.float() + self.ffn(normed).float() * gate).type_as(x)
+            # First: `x.float()` would wait beside the hidden states, which are the peak in low precision.
+            fed = self.ffn((self.norm3(x.float()) * (1 + scale) + shift).type_as(x))
+            return (x.float() + fed.float() * gate).type_as(x)
 
         return in_chunks(add, (x,), self.chunk_tokens, x)[0]
 

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from wanvideo.quantization.lora import LoraSite
-from wanvideo.quantization.matmul import Multiply, choose_multiply, dequantized, product_in_one_pass
+from wanvideo.quantization.matmul import (
+    Multiply,
+    choose_multiply,
+    dequantized,
+    product_of_fp8,
+    takes_fp8,
+)
 from wanvideo.quantization.stored import StoredWeight
 
 ALIGNMENT = 16  # bytes; the fp8 and FP4 kernels refuse or misread other addresses
@@ -65,17 +71,15 @@ class QLinear(LoraSite, nn.Linear):
         self.add_branches(product, rows)
         return product.reshape(shape)
 
-    def in_one_pass(self, input: Tensor, *, gelu: bool = False) -> Tensor | None:
-        """`forward` of what is in memory, (..., in_features), or of its GELU, which then need not be. None
-        where no kernel does that, and with LoRA branches. For compiled code on a card.
+    def takes_fp8(self) -> bool:
+        """Whether the fp8 values of activations are all that `forward` needs of them."""
+        return not len(self.branches) and takes_fp8(self.multiply, self.stored())
 
-        What a norm gives is not in memory yet: the compiler makes fp8 of it at once.
+    def product_of_fp8(self, values: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+        """`forward`, where it `takes_fp8`, of activations of `dtype` that are e4m3 (M, in_features) already,
+        with fp32 scales (M, 1) -> (M, out_features).
         """
-        if len(self.branches):
-            return None
-        rows = input.reshape(-1, self.in_features)
-        product = product_in_one_pass(self.multiply, rows, self.stored(), self.bias, gelu=gelu)
-        return None if product is None else product.view(*input.shape[:-1], self.out_features)
+        return product_of_fp8(self.multiply, (values, scales), self.stored(), self.bias, dtype)
 
     def extra_repr(self) -> str:
         """What `print(module)` tells."""

@@ -54,19 +54,20 @@ def four_to_eight(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Te
     return _fp8_product(fp8.quantize_activations(rows), nvfp4.to_fp8(stored), bias, rows.dtype)
 
 
-def product_in_one_pass(
-    own: Multiply, rows: Tensor, stored: StoredWeight, bias: Tensor | None, *, gelu: bool
-) -> Tensor | None:
-    """`own` of the rows, or of gelu(rows) in its tanh form, which one kernel makes fp8 of; None if this
-    weight is multiplied with other activations.
-    """
-    weight_of = _FP8_WEIGHTS.get(own)
-    if weight_of is None or "input_scale" in stored.tensors:
-        return None
-    from wanvideo.kernels.rows_to_fp8 import rows_to_fp8
+def takes_fp8(own: Multiply, stored: StoredWeight) -> bool:
+    """Whether `own` multiplies this weight with activations in e4m3 that have a scale for each token."""
+    return own in _FP8_WEIGHTS and "input_scale" not in stored.tensors
 
-    activations = rows_to_fp8(rows, fp8.most_inverse(rows.dtype), gelu=gelu)
-    return _fp8_product(activations, weight_of(stored), bias, rows.dtype)
+
+def product_of_fp8(
+    own: Multiply,
+    activations: tuple[Tensor, Tensor],
+    stored: StoredWeight,
+    bias: Tensor | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    """`own`, where it `takes_fp8`, of activations of `dtype` as `fp8.quantize_activations` makes them."""
+    return _fp8_product(activations, _FP8_WEIGHTS[own](stored), bias, dtype)
 
 
 def scaled_nvfp4(rows: Tensor, stored: StoredWeight, bias: Tensor | None) -> Tensor:
