@@ -29,12 +29,16 @@ def project_normed(
 ) -> tuple[Tensor, ...]:
     """`project` of rows (B, rows, dim) that are first normed, scaled and shifted; see `norm_modulate`."""
     linears = [attention.get_submodule(name) for name in GROUPS[place]]
-    whole = linears if attention.joined is None else [attention.joined]
-    has_lora = any(isinstance(part, LinearPart) and len(part.branches) for part in linears)
-    products = None if has_lora else products_of_norm(whole, norm, rows, modulation)
+    joined = attention.joined
+    products = None
+    if joined is None:
+        products = products_of_norm(linears, norm, rows, modulation)
+    elif not any(len(part.branches) for part in linears):
+        whole = products_of_norm([joined], norm, rows, modulation)
+        products = whole and split_product(whole[0], linears, rows)
     if products is None:
         return project(attention, place, norm_modulate(norm, rows, *modulation))
-    return tuple(products if whole is linears else split_product(products[0], linears, rows))
+    return tuple(products)
 
 
 def project_out(linear: nn.Module, attended: Tensor) -> Tensor:
