@@ -16,11 +16,11 @@ WHOLE = MemoryPlan()
 
 
 def test_peak_of_the_measured_forward() -> None:
-    """14B in bf16 at 32,760 tokens, unchunked: 30.2 GiB in all, 26.6 of them weights."""
+    """14B in bf16 at 32,760 tokens, unchunked: 30.6 GiB in all, 27.05 of them weights."""
     made = job()
     assert made.work.tokens == 32_760
-    assert transformer_bytes(made, WHOLE) / GIB == pytest.approx(3.6, rel=0.1)
-    assert denoise_bytes(made, WHOLE) / GIB == pytest.approx(30.2, rel=0.03)
+    assert transformer_bytes(made, WHOLE) / GIB == pytest.approx(3.5, rel=0.1)
+    assert denoise_bytes(made, WHOLE) / GIB == pytest.approx(30.6, rel=0.02)
 
 
 def test_decoder_of_the_measured_picture() -> None:
