@@ -35,7 +35,7 @@ def project_normed(
         products = products_of_norm(linears, norm, rows, modulation)
     elif not any(len(part.branches) for part in linears):
         whole = products_of_norm([joined], norm, rows, modulation)
-        products = whole and split_product(whole[0], linears, rows)
+        products = None if whole is None else split_product(whole[0], linears, rows)
     if products is None:
         return project(attention, place, norm_modulate(norm, rows, *modulation))
     return tuple(products)
