@@ -253,6 +253,7 @@ def _job(
         matmul=matmul_class(mode.mode, mode.own_cores),
         kind=job_kind(request.task, models, mode.mode.name, backend.name, cache.plan, vae_dtype),
         cache=cache.forecast,
+        joined=ways.decided.fuse_qkv_projections,
     )
 
 

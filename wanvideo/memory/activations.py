@@ -33,6 +33,9 @@ def transformer_bytes(job: Job, memory: MemoryPlan) -> int:
     # Query, key and value of a chunk, and with several chunks those of all tokens that they are put into.
     rotating = (constants.ATTENTION_STATES - 1) * (made + (state if chunk < tokens else 0)) + in_fp32
     attending = int((constants.ATTENTION_STATES + copies) * state) + _attention_extra(job)
+    if job.joined:  # in one piece: query and key, once rotated, do not make way before the value does
+        rotating += made
+        attending += 2 * state if chunk == tokens else 0
     peak = max(rotating, attending, given + in_fp32, given + _feed_forward_bytes(job, chunk))
     return kept + peak + sizes.dense_weight + _always(work)
 

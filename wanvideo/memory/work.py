@@ -73,7 +73,8 @@ class Work:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """The work, the models for it, and how they attend. `matmul` is a key of `Rates.matmul`, `kind` names
-    jobs that go alike: what a measurement of one tells of another.
+    jobs that go alike: what a measurement of one tells of another. `joined`: query, key and value are one
+    product.
     """
 
     work: Work
@@ -83,6 +84,7 @@ class Job:
     matmul: str = ""
     kind: str = ""
     cache: CacheForecast = CacheForecast()
+    joined: bool = False
     compiled: bool = False
 
     def as_compiled(self) -> "Job":
