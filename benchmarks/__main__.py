@@ -1,5 +1,5 @@
 """Measure this machine: python -m benchmarks attention|modes|linear|kernels|load|swap|jobs|twenty|peaks|
-targets|all [--out DIR] [--docs] [--quick] [--only NAME ...].
+caches|targets|all [--out DIR] [--docs] [--quick] [--only NAME ...].
 
 Every row is in DIR/PART.json as soon as it is there; a row that fails is a row with its reason. `page --from
 DIR` writes docs/benchmarks.md from JSON files that another machine made.
@@ -13,7 +13,19 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import attention, kernels, linears, load, modes, peaks, swap, targets, twenty, whole_jobs
+from benchmarks import (
+    attention,
+    kernels,
+    linears,
+    load,
+    modes,
+    peaks,
+    step_caches,
+    swap,
+    targets,
+    twenty,
+    whole_jobs,
+)
 from benchmarks.page import PAGE, table, write_page
 from benchmarks.report import CardLost, Head, Report, Row
 from wanvideo.hardware import probe_hardware
@@ -28,6 +40,7 @@ PARTS: dict[str, Callable[..., None]] = {
     "jobs": whole_jobs.run,
     "twenty": twenty.run,
     "peaks": peaks.run,
+    "caches": step_caches.run,
     "targets": targets.run,
 }
 FOLDER = Path("outputs/benchmarks")

@@ -165,6 +165,17 @@ TABLES |= {
         column("VAE GiB, forecast", "decode_gib", ".1f"),
         column("smallest card", "card"),
     ),
+    "caches": (
+        column("cache", "cache"),
+        column("kept for a pass GiB", "kept_gib", ".2f"),
+        column("a pass TFLOP", "computed_tflop", ",.0f"),
+        column("left out TFLOP", "left_out_tflop", ",.2f"),
+        column("a pass without a cache ms", "ms", ",.0f"),
+        column("computed ms", "computed_ms", ",.0f"),
+        column("left out ms", "left_out_ms", ",.1f"),
+        column("computed of 40 steps", "steps"),
+        column("x as fast", "faster", ".2f"),
+    ),
     "kernels": (
         column("mode", "mode"),
         column("blocks run", "how"),

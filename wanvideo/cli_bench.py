@@ -12,8 +12,8 @@ from wanvideo.errors import UserError
 
 PACKAGE = "benchmarks"
 PARTS = (  # those of the package, which loads torch
-    *("targets", "peaks", "attention", "modes", "linear", "kernels", "load", "swap", "jobs", "twenty"),
-    *("all", "page"),
+    *("targets", "peaks", "attention", "modes", "linear", "kernels", "caches", "load", "swap"),
+    *("jobs", "twenty", "all", "page"),
 )
 FIRST = PARTS[0]
 
