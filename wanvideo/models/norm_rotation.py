@@ -14,4 +14,7 @@ def norm_rotate(rms_norm: RmsNorm, norm: nn.RMSNorm, states: Tensor, rotary: Rot
         from wanvideo.kernels.norm_rotation import norm_rotated
 
         return norm_rotated(states, norm.weight, norm.eps, rotary.cos, rotary.sin)
-    return rotary.rotate(rms_norm(norm, states).unflatten(2, (-1, 2 * rotary.cos.shape[-1])))
+    normed = rms_norm(norm, states).unflatten(2, (-1, 2 * rotary.cos.shape[-1]))
+    wide = normed.float()
+    del normed  # here is the peak of a block
+    return rotary.rotate_fp32(wide).to(states.dtype)

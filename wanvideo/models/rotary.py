@@ -20,13 +20,16 @@ class Rotary:
         """Rotate the interleaved pairs (x0, x1), (x2, x3), ... of (batch, tokens, heads, head_dim) in
         fp32.
         """
-        dtype, pairs = states.dtype, states.float().unflatten(-1, (-1, 2))
+        return self.rotate_fp32(states.float()).to(states.dtype)
+
+    def rotate_fp32(self, states: Tensor) -> Tensor:
+        """`rotate` of fp32 states, into a new tensor; there are three of that size at most."""
+        pairs = states.unflatten(-1, (-1, 2))
         # Not `even * cos - odd * sin` and its partner stacked: compiled, that would write them in fp32 first.
         signs = torch.arange(-1, 2, 2, device=states.device)
-        del states  # here is the peak of a block, so only three tensors in fp32 are there
         rotated = pairs * self.cos[..., None]
         rotated.addcmul_(pairs.flip(-1), self.sin[..., None] * signs)
-        return rotated.flatten(-2).to(dtype)
+        return rotated.flatten(-2)
 
 
 def video_rotary(
