@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import kernels
-from benchmarks.kernels import ATTENTION, COPIES, FUSED, PRODUCTS, REST, Spent
+from benchmarks.kernels import ATTENTION, COPIES, FUSED, OWN, PRODUCTS, REST, Spent
 from benchmarks.page import table
 from tests.benchmarks.test_benchmarks import NO_CARD, machine, report_in
 
@@ -16,6 +16,8 @@ NAMES = {
     "sm90_xmma_gemm_e4m3bf16_tn_n": PRODUCTS,
     "triton_red_fused__to_copy_addmm_mul_native_layer_norm_0": FUSED,
     "triton_poi_fused__scaled_dot_product_cudnn_attention_view_3": FUSED,
+    "_norm_modulated": OWN,
+    "_rows_to_fp8": OWN,
     "Memcpy DtoD (Device -> Device)": COPIES,
     "void at::native::vectorized_elementwise_kernel<4, gelu>": REST,
 }
@@ -29,7 +31,8 @@ def test_names_tell_the_kind(name: str, kind: str) -> None:
 def test_kinds_are_summed() -> None:
     found = dict(kernels.by_kind([Spent(name=name, calls=2, ms=1.5) for name in NAMES]))
     assert {kind: (one.calls, one.ms) for kind, one in found.items()} == {
-        FUSED: (4, 3.0), ATTENTION: (4, 3.0), PRODUCTS: (4, 3.0), COPIES: (2, 1.5), REST: (2, 1.5)
+        FUSED: (4, 3.0), OWN: (4, 3.0), ATTENTION: (4, 3.0), PRODUCTS: (4, 3.0),
+        COPIES: (2, 1.5), REST: (2, 1.5),
     }  # fmt: skip
 
 

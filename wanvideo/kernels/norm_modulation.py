@@ -20,7 +20,7 @@ def norm_modulated(rows: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Te
     """
     flat = rows.flatten(0, 1)
     out = torch.empty(flat.shape, dtype=rows.dtype, device=rows.device)
-    _launch(rows, flat, (scale, shift), (out, out), eps, most_inverse=None)
+    _launch(rows, flat, (scale, shift), (out, out), eps, most_inverse=None)  # there are no fp8 scales
     return out.view(rows.shape)
 
 
